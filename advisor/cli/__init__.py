@@ -1,0 +1,1 @@
+"""Parse, call, report. No domain logic here."""

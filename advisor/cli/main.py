@@ -1,0 +1,148 @@
+"""The command line: a group whose commands load when they are called, and one table from errors to exit codes.
+
+Exit codes are part of the interface:
+
+    0  done
+    1  internal error
+    2  bad input
+    3  nothing satisfies the constraints, or a check failed
+    4  not enough evidence to say
+    5  a component is missing
+    6  network
+    130  interrupted
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from advisor.cli.output import write_error
+
+# name -> (module, attribute, one line for --help). The line stands here so that --help imports no command.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "recommend": ("advisor.cli.recommend", "recommend", "Rank the deployments that fit a device and a task."),
+    "explain": ("advisor.cli.recommend", "explain", "Say why a model is, or is not, recommended."),
+    "estimate": ("advisor.cli.estimate", "estimate", "Memory, speed and quality of one deployment, or of many."),
+    "profile": ("advisor.cli.device", "profile", "Show what this device is."),
+    "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
+    "catalog": ("advisor.cli.catalog", "catalog", "List, show, check and add models."),
+    "schema": ("advisor.cli.schema", "schema", "Print the JSON Schema of an output."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=3, cutoff=0.4)
+            hint = f" Did you mean {' or '.join(near)}?" if near else " See 'slm-advisor --help'."
+            raise click.UsageError(f"there is no command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: slm-advisor recommend --task chat --language ja --top 5",
+)
+@click.version_option(package_name="slm-advisor", prog_name="slm-advisor")
+def cli() -> None:
+    """Which small language model, at which quantization, with which settings, runs well on this device."""
+
+
+def exit_code(error: BaseException) -> int | None:
+    """The exit code of an error raised on purpose, or None for one that was not."""
+    from advisor import errors
+    from profiles.errors import ProfilesError
+    from quantize.errors import EngineMissingError, QuantizeError
+
+    table: tuple[tuple[type[BaseException], int], ...] = (
+        (errors.InvalidInputError, 2),
+        (errors.NothingFitsError, 3),
+        (errors.NotEnoughEvidenceError, 4),
+        (errors.ComponentMissingError, 5),
+        (EngineMissingError, 5),
+        (QuantizeError, 2),
+        (ProfilesError, 2),
+        (errors.AdvisorError, 2),
+    )
+    for kind, code in table:
+        if isinstance(error, kind):
+            return code
+    return None
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; errors are reported here and nowhere else."""
+    arguments = sys.argv[1:] if args is None else args
+    as_json = "--json" in arguments
+    try:
+        result: Any = cli.main(args=arguments, prog_name="slm-advisor", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return write_error(error.format_message(), 2, as_json=as_json, usage=_usage(error))
+    except (click.Abort, KeyboardInterrupt):
+        return write_error("interrupted", 130, as_json=as_json)
+    except BrokenPipeError:
+        # The reader has gone (`| head`): a clean end. Keep Python from complaining at shutdown.
+        _silence_stdout()
+        return 0
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return write_error(f"{error.strerror or error}{where}", 2, as_json=as_json)
+    except Exception as error:
+        code = exit_code(error)
+        if code is not None:
+            return write_error(str(error), code, as_json=as_json, nearest=getattr(error, "nearest", ()))
+        if os.environ.get("SLM_ADVISOR_DEBUG"):
+            raise
+        message = f"internal error: {type(error).__name__}: {error} (SLM_ADVISOR_DEBUG=1 shows where)"
+        return write_error(message, 1, as_json=as_json)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point of the `slm-advisor` command."""
+    sys.exit(run())
+
+
+def _usage(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"Try '{context.command_path} --help'." if context is not None else None
+
+
+def _silence_stdout() -> None:
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = None  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    main()

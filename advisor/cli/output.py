@@ -1,0 +1,87 @@
+"""The one way out: data on stdout, narration on stderr, one JSON document with its envelope.
+
+Every JSON document starts with `schema`, `schema_version`, `tool_version` and `catalog_version`, so that a
+script can tell what it reads and what it was made with.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+def tool_version() -> str:
+    """The installed version of slm-advisor, or "0+unknown" in a tree that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("slm-advisor")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def envelope(schema: str) -> dict[str, Any]:
+    """The fields every document begins with; `schema` is a name `slm-advisor schema` knows."""
+    from advisor.catalog import catalog_version
+
+    return {
+        "schema": f"slm-advisor/{schema}",
+        "schema_version": SCHEMA_VERSION,
+        "tool_version": tool_version(),
+        "catalog_version": catalog_version(),
+    }
+
+
+def write_json(schema: str, body: Mapping[str, Any] | msgspec.Struct) -> None:
+    """One indented JSON document on stdout: the envelope, then the fields of `body`."""
+    fields = body if isinstance(body, Mapping) else msgspec.to_builtins(body)
+    document = {**envelope(schema), **fields}
+    write_text(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+
+
+def write_text(text: str) -> None:
+    """Text on stdout; characters that its encoding lacks are replaced instead of ending the program."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding or "ascii"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+
+
+def narrate(text: str) -> None:
+    """A line for people on stderr."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text + "\n")
+    except UnicodeEncodeError:
+        sys.stderr.write(text.encode("ascii", "replace").decode("ascii") + "\n")
+    except OSError:
+        pass
+
+
+def write_error(
+    message: str, code: int, *, as_json: bool, nearest: Sequence[str] = (), usage: str | None = None
+) -> int:
+    """Report an error the way the command was asked to report, and return its exit code."""
+    if as_json:
+        try:
+            write_json("error", {"error": {"exit_code": code, "message": message, "nearest": list(nearest)}})
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:
+            pass
+        return code
+    narrate(f"slm-advisor: {message}")
+    if nearest:
+        narrate("  nearest: " + ", ".join(nearest))
+    if usage:
+        narrate("  " + usage)
+    return code

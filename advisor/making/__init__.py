@@ -1,0 +1,1 @@
+"""How the tables that ship are made, from facts with sources. Not part of the wheel."""

@@ -1,0 +1,1 @@
+"""The device: what it is, and what it can do."""

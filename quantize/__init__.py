@@ -1,0 +1,1 @@
+"""The weights: what a variant is, and how it is made."""
