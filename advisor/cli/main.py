@@ -27,7 +27,11 @@ from advisor.cli.output import write_error
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "recommend": ("advisor.cli.recommend", "recommend", "Rank the deployments that fit a device and a task."),
     "explain": ("advisor.cli.recommend", "explain", "Say why a model is, or is not, recommended."),
-    "estimate": ("advisor.cli.estimate", "estimate", "Memory, speed and quality of one deployment, or of many."),
+    "estimate": (
+        "advisor.cli.estimate",
+        "estimate",
+        "Memory, speed and quality of one deployment, or of many.",
+    ),
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
     "catalog": ("advisor.cli.catalog", "catalog", "List, show, check and add models."),

@@ -1,0 +1,46 @@
+# Every command the README gives. Each target sets up what it needs in $(VENV) first.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# Vision support of llama-cpp-python is not used; leaving it out halves the build.
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
+PYTEST_ARGS ?= -m "not slow and not gpu"
+
+.DEFAULT_GOAL := help
+.PHONY: help recommend test lint types contracts check catalog library quality accuracy bench clean
+
+help:            ## show the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+$(BIN)/slm-advisor: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+# The engine is compiled from source: about ten CPU minutes, once; pip keeps the wheel.
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing, with llama.cpp built from source; this can take ten minutes the first time" >&2
+	$(BIN)/pip install --quiet --editable ".[dev,engine]"
+	@touch $@
+
+recommend: $(BIN)/slm-advisor   ## rank the models for this machine
+	$(BIN)/slm-advisor recommend
+
+test: $(VENV)/.dev              ## run the tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev              ## format and lint, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev             ## type-check the three packages
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev         ## advisor > quantize > profiles, never back
+	$(BIN)/lint-imports
+
+check: lint types contracts test  ## all of the above
+
+clean:           ## remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
