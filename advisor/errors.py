@@ -1,11 +1,11 @@
 """Errors of the advisor package.
 
-    AdvisorError
-    ├── InvalidInputError      a value the user gave is not allowed            exit 2
-    │   └── UnknownModelError  no such model or quantization in the catalog    exit 2
-    ├── NothingFitsError       no deployment satisfies the constraints         exit 3
-    ├── NotEnoughEvidenceError the question cannot be answered from what is known  exit 4
-    └── ComponentMissingError  an optional part is not installed               exit 5
+AdvisorError
+├── InvalidInputError      a value the user gave is not allowed            exit 2
+│   └── UnknownModelError  no such model or quantization in the catalog    exit 2
+├── NothingFitsError       no deployment satisfies the constraints         exit 3
+├── NotEnoughEvidenceError the question cannot be answered from what is known  exit 4
+└── ComponentMissingError  an optional part is not installed               exit 5
 """
 
 

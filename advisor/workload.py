@@ -41,7 +41,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=256,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=5.0,
-        reason="text appears a little faster than people read it; a pause of five seconds still feels like a reply",
+        reason="text appears a little faster than people read; five seconds still feel like a reply",
     ),
     "coding": TaskPreset(
         context_length=16384,

@@ -1,8 +1,8 @@
 """Errors of the profiles package.
 
-    ProfilesError
-    ├── UnknownDeviceError     no such device in the library, or several
-    └── InvalidDeviceError     a device file that cannot be understood
+ProfilesError
+├── UnknownDeviceError     no such device in the library, or several
+└── InvalidDeviceError     a device file that cannot be understood
 """
 
 

@@ -1,4 +1,4 @@
-"""The command line: a group whose commands load when they are called, and one table from errors to exit codes.
+"""The command line: commands that load when they are called, and one table from errors to exit codes.
 
 Exit codes are part of the interface:
 
@@ -145,7 +145,7 @@ def _silence_stdout() -> None:
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
 
 
 if __name__ == "__main__":
