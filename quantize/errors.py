@@ -3,6 +3,7 @@
     QuantizeError
     ├── UnknownArchitectureError   an architecture whose tensors are not known here
     ├── InvalidModelError          a GGUF header or config.json that cannot be trusted
+    ├── UnknownPresetError         a quantization that the engine does not offer
     └── EngineMissingError         llama-cpp-python is not installed
 """
 
@@ -17,6 +18,14 @@ class UnknownArchitectureError(QuantizeError):
 
 class InvalidModelError(QuantizeError):
     """A model file that is damaged, lies about its contents or lacks what is needed."""
+
+
+class UnknownPresetError(QuantizeError):
+    """A name that is no quantization preset. `nearest` holds names to offer."""
+
+    def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.nearest = nearest
 
 
 class EngineMissingError(QuantizeError):
