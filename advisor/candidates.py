@@ -1,0 +1,298 @@
+"""The search: every way to run a model on a target, and what each lacks.
+
+For one model the candidates are quantizations x processors x offload x KV cache types x micro-batch. Settings are
+tried from the most comfortable to the most frugal, and the first that fits in memory stands for the rest: a
+smaller micro-batch or a quantized KV cache has no advantage once the default fits.
+
+Feasible means that the high end of the memory interval and the low end of the speed interval hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from advisor.catalog import Model, Variant
+from advisor.licenses import allows
+from advisor.memory import MemoryEstimate, Settings, estimate_memory
+from advisor.quality import Quality, estimate_quality
+from advisor.score import MAX_SPEED_POINTS, Score, quality_points, speed_points
+from advisor.speed import SpeedEstimate, estimate_speed, load_of
+from advisor.target import Place, Target
+from advisor.workload import Workload
+
+Constraint = Literal[
+    "engine",  # llama.cpp cannot run the model
+    "family",
+    "license",
+    "task",  # made for something else
+    "context",  # tokens
+    "download",  # bytes
+    "memory",  # bytes, host and accelerator together
+    "host memory",  # bytes
+    "accelerator memory",  # bytes
+    "decode speed",  # tokens per second
+    "first token",  # seconds
+    "speed",  # the device's numbers do not suffice for an estimate
+]
+
+COMFORT: tuple[tuple[str, int], ...] = (("f16", 512), ("f16", 128), ("q8_0", 512), ("q8_0", 128))
+"""KV cache type and micro-batch, in the order they are tried."""
+
+SAME_SIZE = 0.005
+"""Two labels whose tensors differ by less than this share of bytes are one variant under two names."""
+
+
+class Shortfall(msgspec.Struct, frozen=True, kw_only=True):
+    """A constraint that is not met: what was needed and what there is, in the constraint's unit."""
+
+    constraint: Constraint
+    needed: float | str | None = None
+    available: float | str | None = None
+    reason: str | None = None
+
+    @property
+    def severity(self) -> float:
+        """How far off: the factor between needed and available, infinite where no number would help."""
+        if not isinstance(self.needed, (int, float)) or not isinstance(self.available, (int, float)):
+            return float("inf")
+        small, large = sorted((float(self.needed), float(self.available)))
+        return large / small if small > 0 else float("inf")
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment with its estimates; feasible when it has no shortfall."""
+
+    model: Model
+    variant: Variant
+    place: Place
+    settings: Settings
+    memory: MemoryEstimate
+    speed: SpeedEstimate | None
+    quality: Quality
+    score: Score
+    shortfalls: tuple[Shortfall, ...]
+
+    @property
+    def feasible(self) -> bool:
+        return not self.shortfalls
+
+    @property
+    def severity(self) -> float:
+        worst = 1.0
+        for shortfall in self.shortfalls:
+            worst *= shortfall.severity
+        return worst
+
+
+def exclusions(model: Model, workload: Workload) -> tuple[Shortfall, ...]:
+    """What rules a model out before any quantization is looked at."""
+    found: list[Shortfall] = []
+    if model.unsupported is not None or model.architecture is None or not model.variants:
+        reason = model.unsupported or "its tensors are not known"
+        found.append(Shortfall(constraint="engine", reason=reason))
+    if workload.families and not _family_matches(model.family, workload.families):
+        found.append(Shortfall(constraint="family", needed=" or ".join(workload.families), available=model.family))
+    if workload.licenses and not allows(model, workload.licenses):
+        found.append(
+            Shortfall(
+                constraint="license",
+                needed=" or ".join(workload.licenses),
+                available=model.license or "not known",
+            )
+        )
+    if workload.task != "general" and model.tasks and workload.task not in model.tasks:
+        found.append(Shortfall(constraint="task", needed=workload.task, available=", ".join(model.tasks)))
+    if model.context_length is not None and model.context_length < workload.context_length:
+        found.append(
+            Shortfall(constraint="context", needed=workload.context_length, available=model.context_length)
+        )
+    return tuple(found)
+
+
+def distinct_variants(model: Model) -> tuple[Variant, ...]:
+    """The variants from big to small, without labels whose real size equals the one before."""
+    kept: list[Variant] = []
+    for variant in sorted(model.variants, key=lambda variant: -variant.tensor_bytes):
+        if kept and variant.tensor_bytes > kept[-1].tensor_bytes * (1 - SAME_SIZE):
+            continue
+        kept.append(variant)
+    return tuple(kept)
+
+
+def candidates(model: Model, variant: Variant, target: Target, workload: Workload) -> Iterator[Candidate]:
+    """One candidate a processor (two where a part of the layers could be offloaded)."""
+    for place in target.places:
+        layers = model.architecture.n_layer + 1 if place.processor.accelerator is not None else 0
+        candidate = _first_that_fits(model, variant, target, place, layers, workload)
+        yield candidate
+        if layers and not place.shared and target.cpu is not None and _lacks_memory(candidate):
+            partial = _partial_offload(model, variant, target, place, workload)
+            if partial is not None:
+                yield partial
+
+
+def best(model: Model, target: Target, workload: Workload) -> Candidate | None:
+    """The feasible candidate with the highest score, or None.
+
+    Variants come from big to small, so quality only falls: the search stops when even the fastest answer could
+    not make up for it.
+    """
+    found: Candidate | None = None
+    found_rank = -float("inf")
+    for variant in distinct_variants(model):
+        if workload.max_download_bytes is not None and variant.file_bytes > workload.max_download_bytes:
+            continue
+        ceiling = _rank(estimate_quality(model, variant, workload.task, workload.languages), MAX_SPEED_POINTS)
+        if found is not None and ceiling <= found_rank:
+            break
+        for candidate in candidates(model, variant, target, workload):
+            if candidate.feasible:
+                rank = _rank(candidate.quality, candidate.score.speed)
+                if found is None or rank > found_rank:
+                    found, found_rank = candidate, rank
+    return found
+
+
+def evaluate(
+    model: Model, variant: Variant, target: Target, place: Place, settings: Settings, workload: Workload
+) -> Candidate:
+    """Estimate one deployment and list what it lacks."""
+    memory = _memory(model, variant, place, settings)
+    shortfalls = list(memory_shortfalls(memory, target, place))
+    if workload.max_download_bytes is not None and variant.file_bytes > workload.max_download_bytes:
+        shortfalls.append(
+            Shortfall(constraint="download", needed=variant.file_bytes, available=workload.max_download_bytes)
+        )
+    speed = _speed(model, variant, target, place, settings, workload)
+    if speed is None:
+        reason = f"the bandwidth of {place.processor.name or 'this processor'} is not known"
+        shortfalls.append(Shortfall(constraint="speed", reason=reason))
+    else:
+        shortfalls.extend(speed_shortfalls(speed, workload))
+    quality = estimate_quality(
+        model, variant, workload.task, workload.languages, settings.type_k, settings.type_v
+    )
+    return Candidate(
+        model=model,
+        variant=variant,
+        place=place,
+        settings=settings,
+        memory=memory,
+        speed=speed,
+        quality=quality,
+        score=_score(quality, speed, workload),
+        shortfalls=tuple(shortfalls),
+    )
+
+
+def memory_shortfalls(memory: MemoryEstimate, target: Target, place: Place) -> Iterator[Shortfall]:
+    """Which budgets the high end of the memory estimate exceeds."""
+    host, accelerator = memory.host_high_bytes, memory.accelerator_high_bytes
+    both = host + accelerator
+    if target.total_bytes is not None and both > target.total_bytes:
+        yield Shortfall(constraint="memory", needed=both, available=target.total_bytes)
+    if place.memory_bytes is not None and accelerator > place.memory_bytes:
+        yield Shortfall(constraint="accelerator memory", needed=accelerator, available=place.memory_bytes)
+    from_host = both if place.shared or place.processor.accelerator is None else host
+    if target.host_bytes is not None and from_host > target.host_bytes and target.total_bytes is None:
+        yield Shortfall(constraint="host memory", needed=from_host, available=target.host_bytes)
+
+
+def speed_shortfalls(speed: SpeedEstimate, workload: Workload) -> Iterator[Shortfall]:
+    """Which floors the slow end of the speed estimate misses."""
+    if speed.tg.low < workload.min_tg_tokens_per_s:
+        yield Shortfall(
+            constraint="decode speed", needed=workload.min_tg_tokens_per_s, available=speed.tg.low
+        )
+    if speed.ttft_s.high > workload.max_ttft_s:
+        yield Shortfall(constraint="first token", needed=workload.max_ttft_s, available=speed.ttft_s.high)
+
+
+def _first_that_fits(
+    model: Model, variant: Variant, target: Target, place: Place, offload_layers: int, workload: Workload
+) -> Candidate:
+    """The most comfortable settings that fit in memory; the most frugal ones where none does."""
+    settings = None
+    for kv_type, micro_batch in COMFORT:
+        settings = Settings(
+            context_length=workload.context_length,
+            type_k=kv_type,
+            type_v=kv_type,
+            micro_batch=micro_batch,
+            offload_layers=offload_layers,
+            threads=place.processor.threads,
+        )
+        memory = _memory(model, variant, place, settings)
+        if next(memory_shortfalls(memory, target, place), None) is None:
+            break
+    assert settings is not None
+    return evaluate(model, variant, target, place, settings, workload)
+
+
+def _partial_offload(
+    model: Model, variant: Variant, target: Target, place: Place, workload: Workload
+) -> Candidate | None:
+    """As many layers on the accelerator as fit, the rest on the CPU; None where not even one layer fits.
+
+    Memory on the accelerator grows linearly with the layers it holds, so the first guess is nearly right.
+    """
+    assert model.architecture is not None
+    most = model.architecture.n_layer
+    settings = Settings(
+        context_length=workload.context_length,
+        type_k=COMFORT[0][0],
+        type_v=COMFORT[0][0],
+        micro_batch=COMFORT[0][1],
+        offload_layers=most,
+        threads=target.cpu.threads if target.cpu is not None else None,
+    )
+    budget = place.memory_bytes if place.memory_bytes is not None else 0
+    full = _memory(model, variant, place, settings).accelerator_high_bytes
+    none = _memory(model, variant, place, _with_layers(settings, 1)).accelerator_high_bytes
+    per_layer = max((full - none) / max(most - 1, 1), 1.0)
+    layers = min(most, int(1 + (budget - none) / per_layer))
+    while layers >= 1:
+        partial = _with_layers(settings, layers)
+        if _memory(model, variant, place, partial).accelerator_high_bytes <= budget:
+            return evaluate(model, variant, target, place, partial, workload)
+        layers -= 1
+    return None
+
+
+def _with_layers(settings: Settings, layers: int) -> Settings:
+    return msgspec.structs.replace(settings, offload_layers=layers)
+
+
+def _lacks_memory(candidate: Candidate) -> bool:
+    return any(shortfall.constraint == "accelerator memory" for shortfall in candidate.shortfalls)
+
+
+def _score(quality: Quality, speed: SpeedEstimate | None, workload: Workload) -> Score:
+    points = speed_points(speed.tg.value, workload.min_tg_tokens_per_s) if speed is not None else 0.0
+    if quality.value is None or quality.low is None or quality.high is None:
+        return Score(quality=None, caution=None, speed=points)
+    value, caution = quality_points(quality.value, quality.low, quality.high)
+    return Score(quality=value, caution=caution, speed=points)
+
+
+def _rank(quality: Quality, speed: float) -> float:
+    """The score as a number to compare; deployments of unknown quality compare by speed alone."""
+    if quality.value is None or quality.low is None or quality.high is None:
+        return speed
+    value, caution = quality_points(quality.value, quality.low, quality.high)
+    return value - caution + speed
+
+
+def _family_matches(family: str, wanted: tuple[str, ...]) -> bool:
+    """"qwen" takes "Qwen3" and "Qwen2.5-Coder"; "Qwen3" does not take "Qwen3.5"."""
+    name = family.lower()
+    for word in wanted:
+        start = word.lower()
+        if name == start or (name.startswith(start) and not name[len(start)] in ".0123456789"):
+            return True
+        if start.isalpha() and name.startswith(start):
+            return True
+    return False

@@ -1,0 +1,38 @@
+"""Which licences a user accepts: a class, or licences by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from advisor.catalog import Model
+from advisor.errors import InvalidInputError
+
+CLASSES: dict[str, frozenset[str]] = {
+    "permissive": frozenset({"permissive"}),
+    "commercial": frozenset({"permissive", "conditional"}),
+}
+"""permissive: any use. commercial: also those that allow commercial use under conditions."""
+
+
+def allows(model: Model, wanted: tuple[str, ...]) -> bool:
+    """True if the model's licence is of a wanted class or is one of those named; unknown licences are not."""
+    if model.license is None:
+        return False
+    for word in wanted:
+        if model.license_class in CLASSES.get(word.lower(), ()) or word.lower() == model.license.lower():
+            return True
+    return False
+
+
+def check_licenses(wanted: tuple[str, ...], models: Iterable[Model]) -> None:
+    """Refuse a licence that no model of the catalog has: most likely a typing error.
+
+    Raises InvalidInputError with the classes and licences there are.
+    """
+    known = sorted({model.license for model in models if model.license})
+    lowered = {name.lower() for name in known} | set(CLASSES)
+    for word in wanted:
+        if word.lower() not in lowered:
+            raise InvalidInputError(
+                f"license '{word}' is not in the catalog; choose {', '.join(CLASSES)} or one of {', '.join(known)}"
+            )

@@ -1,0 +1,80 @@
+"""The target of a recommendation: a device, the ways llama.cpp can run on it, and the memory it may take.
+
+Two budgets are known of a device: what is free now and what is free with other applications closed. A device
+that is in the room is judged by what is free now, one from the library or a file by the cleared budget, unless
+the user says otherwise or gives an amount.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from advisor.errors import NotEnoughEvidenceError
+from advisor.speed import Processor, processors
+from advisor.workload import Workload
+from profiles.device import Device
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A processor that can run a model, and the memory of its own that it may use.
+
+    `memory_bytes` is None for a CPU (it uses the host's) and for an accelerator whose memory is not known.
+    `shared` marks memory that comes out of the host's budget.
+    """
+
+    processor: Processor
+    memory_bytes: int | None
+    shared: bool
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A device and what of it may be used. `total_bytes` caps host and accelerator together when it was given."""
+
+    device: Device
+    places: tuple[Place, ...]
+    host_bytes: int | None
+    total_bytes: int | None
+    budget: Literal["now", "cleared", "given"]
+
+    @property
+    def cpu(self) -> Processor | None:
+        """The processor that runs what is not offloaded."""
+        return next((place.processor for place in self.places if place.processor.backend == "cpu"), None)
+
+
+def make_target(device: Device, workload: Workload) -> Target:
+    """Choose the budget and the places to run. Raises NotEnoughEvidenceError for a device without memory."""
+    memory = device.memory
+    budget = workload.budget or ("now" if memory.budget_now_bytes is not None else "cleared")
+    if budget == "now":
+        host = memory.budget_now_bytes
+        if host is None:
+            host = memory.budget_cleared_bytes
+    else:
+        host = memory.budget_cleared_bytes
+    given = workload.memory_budget_bytes if budget == "given" else None
+    if given is not None:
+        host = given if memory.total_bytes is None else min(given, memory.total_bytes)
+    places = tuple(_place(device, processor, budget, host) for processor in processors(device))
+    if host is None and all(place.memory_bytes is None for place in places):
+        raise NotEnoughEvidenceError(
+            f"the memory of '{device.name or 'this device'}' is not known; give --memory-budget or "
+            "memory.total_bytes in the device file"
+        )
+    return Target(device=device, places=places, host_bytes=host, total_bytes=given, budget=budget)
+
+
+def _place(device: Device, processor: Processor, budget: str, host: int | None) -> Place:
+    if processor.accelerator is None:
+        return Place(processor=processor, memory_bytes=None, shared=False)
+    accelerator = device.accelerators[processor.accelerator]
+    shared = bool(accelerator.shared_memory)
+    amounts = [accelerator.memory_bytes, accelerator.memory_limit_bytes]
+    if budget == "now":
+        amounts.append(accelerator.memory_free_bytes)
+    if shared:
+        amounts.append(host)
+    known = [amount for amount in amounts if amount is not None]
+    return Place(processor=processor, memory_bytes=min(known) if known else None, shared=shared)
