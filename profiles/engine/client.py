@@ -1,0 +1,159 @@
+"""Ask the engine from a process that must survive it.
+
+    with Engine() as engine:
+        match engine.quantize_dry_run(path, ftype=15):
+            case QuantizePlan(tensors=tensors): ...
+            case EngineFailure(message=why): ...
+
+The worker starts with the first question and serves many; after a crash the next question starts a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TypeVar
+
+import msgspec
+
+from profiles.engine.protocol import (
+    Describe,
+    EngineFailure,
+    EngineVersion,
+    MemoryQuestion,
+    MemoryReport,
+    QuantizeDryRun,
+    QuantizePlan,
+    Reply,
+    Request,
+)
+
+Answer = TypeVar("Answer", EngineVersion, QuantizePlan, MemoryReport)
+
+_WORKER = "from profiles.engine.worker import main; main()"
+_LAST_WORDS_BYTES = 4000
+
+
+class Engine:
+    """One worker process and the questions it can be asked. Not for use by several threads at once."""
+
+    def __init__(self, timeout_s: float = 60.0) -> None:
+        self._timeout_s = timeout_s
+        self._worker: _Worker | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker. Safe to call twice."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+    def version(self) -> EngineVersion | EngineFailure:
+        """Which engine answers here."""
+        return self._ask(Describe(), EngineVersion)
+
+    def quantize_dry_run(
+        self, path: Path, ftype: int, *, imatrix: bool = False
+    ) -> QuantizePlan | EngineFailure:
+        """The type and exact size that each tensor of the GGUF at `path` would get."""
+        return self._ask(QuantizeDryRun(str(path), ftype, imatrix), QuantizePlan)
+
+    def memory(self, question: MemoryQuestion) -> MemoryReport | EngineFailure:
+        """What the engine would allocate for a model and a context."""
+        return self._ask(question, MemoryReport)
+
+    def _ask(self, request: Request, expected: type[Answer]) -> Answer | EngineFailure:
+        if self._worker is None:
+            self._worker = _Worker()
+        try:
+            reply = self._worker.ask(request, self._timeout_s)
+        except BaseException:  # Ctrl-C above all: the worker may be deep in the engine, so it ends too
+            self.close()
+            raise
+        if isinstance(reply, expected):
+            return reply
+        assert isinstance(reply, EngineFailure), f"{request} was answered with {reply}"
+        if reply.kind != "refused":
+            self.close()
+        return reply
+
+
+class _Worker:
+    """The process, a thread that reads its replies, and a file that takes its last words."""
+
+    def __init__(self) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._process = subprocess.Popen(
+            # -P: a folder named `profiles` in the user's working directory must not be imported.
+            [sys.executable, "-P", "-c", _WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            # Without this an aborting engine starts a debugger on itself to print a backtrace.
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests = self._process.stdin
+        self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+
+    def ask(self, request: Request, timeout_s: float) -> Reply:
+        """Send `request` and wait; whatever goes wrong with the process is an `EngineFailure`."""
+        try:
+            self._requests.write(msgspec.json.encode(request) + b"\n")
+            self._requests.flush()
+            line = self._replies.get(timeout=timeout_s)
+        except BrokenPipeError:
+            line = None
+        except queue.Empty:
+            words = self._last_words()
+            return EngineFailure("timeout", f"the engine gave no answer in {timeout_s:g} s", words)
+        if line is None:
+            return self._cause_of_death()
+        reply: Reply = msgspec.json.decode(line, type=Reply)
+        return reply
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        # A request that never reached the worker may still sit in the pipe's buffer.
+        with suppress(BrokenPipeError):
+            self._requests.close()
+        self._stderr.close()
+
+    def _read(self, stdout: IO[bytes]) -> None:
+        with stdout:
+            for line in stdout:
+                self._replies.put(line)
+        self._replies.put(None)
+
+    def _cause_of_death(self) -> EngineFailure:
+        code = self._process.wait()
+        words = self._last_words()
+        if code == -signal.SIGKILL:
+            return EngineFailure(
+                "killed", "the system ended the engine, most likely because memory ran out (SIGKILL)", words
+            )
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        last = words.rsplit("\n", 1)[-1] or "it said nothing"
+        return EngineFailure("crashed", f"the engine ended itself with {how}: {last}", words)
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
+        return self._stderr.read().decode(errors="replace").strip()
