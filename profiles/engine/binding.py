@@ -198,6 +198,7 @@ def _context_params(request: MemoryQuestion) -> Any:
     params.n_ubatch = request.n_ubatch
     params.n_seq_max = request.n_parallel
     params.n_outputs_max = request.n_outputs or 0
+    params.swa_full = False  # as llama.cpp's own programs have it; only the library's default is True
     params.type_k = request.type_k
     params.type_v = request.type_v
     params.flash_attn_type = _FLASH_ATTENTION[request.flash_attention]
