@@ -1,0 +1,134 @@
+"""What each architecture is put together from: one `Plan` a name in GGUF, and the options that models name.
+
+Adding an architecture is adding a plan here (and, where the engine wants more than the common keys, a line in
+`metadata.py`); a test loads every plan in the engine.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from quantize.architectures import blocks as b
+from quantize.architectures.blocks import Block
+from quantize.errors import UnknownArchitectureError
+
+
+class Plan(NamedTuple):
+    """The tensors of an architecture.
+
+    `blocks` gives for each letter of the pattern the norms and the mixer; the feed-forward network comes on top:
+    `dense`, or `experts` in blocks that have them. `model` is outside the blocks; an untied head comes on top.
+    `options` are names in `OPTIONS` that models may choose. `experts_ff_key`: the width of an expert has a
+    metadata key of its own; otherwise the engine takes feed_forward_length.
+    """
+
+    blocks: dict[str, Block]
+    dense: Block = b.GATED_FFN
+    experts: Block | None = None
+    model: Block = b.TOKENS | b.OUTPUT_NORM
+    head: Block = b.HEAD
+    options: tuple[str, ...] = ()
+    nextn: Block = {}
+    experts_ff_key: bool = True
+    beside_experts: bool = False  # experts stand beside the plain network, not in its place
+    one_thing_a_block: bool = False  # a block is a mixer or a feed-forward network, never both
+
+
+class Option(NamedTuple):
+    """Tensors that some models of an architecture have.
+
+    `where`: outside the blocks ("model"), in the feed-forward network ("dense", "experts") or in blocks that have
+    such a mixer ("attention", "mamba2"). `counted`: they count towards the published number of parameters.
+    """
+
+    where: str
+    tensors: Block
+    counted: bool = True
+
+
+OPTIONS: dict[str, Option] = {
+    # Computed by the converter from config.json, not trained.
+    "rope_freqs": Option("model", {"rope_freqs.weight": "rot_half"}, counted=False),
+    "rope_factors": Option(
+        "model",
+        {"rope_factors_long.weight": "rot_half", "rope_factors_short.weight": "rot_half"},
+        counted=False,
+    ),
+    "qkv_bias": Option("attention", b.QKV_BIAS),
+    "attn_output_bias": Option("attention", b.ATTN_OUTPUT_BIAS),
+    "mlp_bias": Option("dense", b.GATED_FFN_BIAS),
+    "ssm_norm": Option("mamba2", b.MAMBA2_NORM),
+    "balance_bias": Option("experts", b.BALANCE_BIAS, counted=False),
+}
+
+_LLAMA_OPTIONS = ("rope_freqs", "rope_factors", "qkv_bias", "attn_output_bias", "mlp_bias")
+
+
+def _attention(block: Block) -> dict[str, Block]:
+    """Blocks of plain attention, with and without a sliding window."""
+    return {"a": block, "s": block}
+
+
+_LLAMA = Plan(
+    _attention(b.PRE_NORMS | b.ATTENTION), experts=b.MIXTURE, experts_ff_key=False, options=_LLAMA_OPTIONS
+)
+_QWEN3 = Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS))
+_LAYER_NORM_MODEL = b.TOKENS | b.OUTPUT_NORM | b.OUTPUT_NORM_BIAS
+
+PLANS: dict[str, Plan] = {
+    "llama": _LLAMA,
+    "granite": _LLAMA,
+    "mistral3": _LLAMA,
+    "minicpm": _LLAMA,
+    "exaone": _LLAMA,
+    "ernie4_5": _LLAMA,
+    "smollm3": _LLAMA,
+    "gemma": _LLAMA,
+    "internlm2": _LLAMA,
+    "nanbeige": _LLAMA,
+    "arcee": Plan(_attention(b.PRE_NORMS | b.ATTENTION), b.PLAIN_FFN, options=("rope_freqs",)),
+    "apertus": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS), b.PLAIN_FFN, options=("rope_freqs",)
+    ),
+    "qwen2": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.QKV_BIAS)),
+    "qwen3": _QWEN3,
+    "qwen3vl": _QWEN3,
+    "hunyuan-dense": _QWEN3,
+    "phi2": Plan(
+        _attention(b.ATTN_NORM | b.ATTN_NORM_BIAS | b.ATTENTION | b.QKV_BIAS | b.ATTN_OUTPUT_BIAS),
+        b.PLAIN_FFN | b.PLAIN_FFN_BIAS,
+        model=_LAYER_NORM_MODEL,
+        head=b.HEAD | b.HEAD_BIAS,
+    ),
+    "phi3": Plan(
+        _attention(b.PRE_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT), b.FUSED_FFN, options=("rope_factors",)
+    ),
+    "gemma2": Plan(_attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION)),
+    "gemma3": Plan(_attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS)),
+    "glm4": Plan(_attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION), b.FUSED_FFN, options=("qkv_bias",)),
+    "olmo2": Plan(_attention(b.POST_NORMS | b.ATTENTION | b.WIDE_NORMS)),
+    "exaone4": Plan(_attention(b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS), options=("rope_freqs",)),
+    "command-r": Plan(_attention(b.ATTN_NORM | b.ATTENTION)),
+    "cohere2": Plan(_attention(b.ATTN_NORM | b.ATTENTION)),
+    "gptneox": Plan(
+        _attention(b.LAYER_NORMS | b.FUSED_QKV | b.FUSED_QKV_BIAS | b.ATTN_OUTPUT | b.ATTN_OUTPUT_BIAS),
+        b.PLAIN_FFN | b.PLAIN_FFN_BIAS,
+        model=_LAYER_NORM_MODEL,
+    ),
+    "starcoder2": Plan(
+        _attention(b.LAYER_NORMS | b.ATTENTION | b.QKV_BIAS | b.ATTN_OUTPUT_BIAS),
+        b.PLAIN_FFN | b.PLAIN_FFN_BIAS,
+        model=_LAYER_NORM_MODEL,
+    ),
+    "stablelm": Plan(_attention(b.LAYER_NORMS | b.ATTENTION), model=_LAYER_NORM_MODEL, options=("qkv_bias",)),
+    "bitnet": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.SUB_NORMS)),
+}
+
+
+def plan_of(name: str) -> Plan:
+    """The plan of the architecture `name`; raises UnknownArchitectureError."""
+    if name not in PLANS:
+        raise UnknownArchitectureError(
+            f"the tensors of architecture {name!r} are not known; known: {', '.join(sorted(PLANS))}"
+        )
+    return PLANS[name]
