@@ -32,7 +32,6 @@ from profiles.engine.protocol import (
     TensorPlan,
 )
 
-
 _UNREADABLE = "this version of slm-advisor cannot read the engine's report on"
 
 
