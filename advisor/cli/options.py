@@ -1,0 +1,43 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from advisor.catalog import Model
+
+device_option = click.option(
+    "--device",
+    metavar="NAME|FILE.json",
+    help="A device of the library or a device file; without it, this machine.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def split_model(text: str) -> tuple[Model, str | None]:
+    """The model and quantization that MODEL[:QUANT] names.
+
+    An Ollama name has a colon of its own ("qwen2.5:7b"), so the last part counts as a quantization only if it
+    is one. Raises UnknownModelError with the nearest names.
+    """
+    from advisor.catalog import load_catalog
+    from advisor.errors import UnknownModelError
+    from quantize.errors import QuantizeError
+    from quantize.types import parse_preset
+
+    catalog = load_catalog()
+    head, colon, tail = text.rpartition(":")
+    if not colon:
+        return catalog.find(text), None
+    try:
+        quant = parse_preset(tail)
+    except QuantizeError as error:
+        try:
+            return catalog.find(text), None
+        except UnknownModelError:
+            catalog.find(head)  # a wrong model is the better message
+            raise UnknownModelError(str(error), nearest=getattr(error, "nearest", ())) from None
+    return catalog.find(head), quant

@@ -1,0 +1,129 @@
+"""`slm-advisor recommend` and `slm-advisor explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from advisor.cli.options import device_option, json_option, split_model
+from advisor.cli.output import write_json, write_text
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def workload_options(function: F) -> F:
+    """The options that describe what the user will do."""
+    options = (
+        click.option(
+            "--task",
+            default="general",
+            metavar="TASK",
+            help="chat, coding, reasoning, summarize, translate, extract, agent, voice or general.",
+        ),
+        click.option(
+            "--language", "languages", multiple=True, metavar="CODE", help="Language of the text: ja, de …"
+        ),
+        click.option("--context", "context_length", type=int, metavar="N", help="Context length in tokens."),
+        click.option("--prompt-tokens", type=int, metavar="N", help="Length of a typical prompt."),
+        click.option("--answer-tokens", type=int, metavar="N", help="Length of a typical answer."),
+        click.option(
+            "--min-tg", "min_tg_tokens_per_s", type=float, metavar="X", help="Tokens/s it must generate."
+        ),
+        click.option("--max-ttft", "max_ttft_s", type=float, metavar="S", help="Seconds to the first token."),
+        click.option(
+            "--memory-budget", metavar="B", help="Memory it may take: 6GB, 5.5GiB, 'now' or 'cleared'."
+        ),
+        click.option(
+            "--license",
+            "licenses",
+            multiple=True,
+            metavar="L",
+            help="permissive, commercial or a licence such as apache-2.0.",
+        ),
+        click.option("--max-download", metavar="B", help="Largest file: 4GB."),
+        click.option("--family", "families", multiple=True, metavar="NAME", help="qwen, Gemma 3, granite …"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command(
+    epilog="Examples:  slm-advisor recommend --task chat --language ja\n\n"
+    "slm-advisor recommend --device 'Pixel 9' --task voice --json\n\n"
+    "slm-advisor recommend --why Qwen3-8B:Q8_0"
+)
+@device_option
+@workload_options
+@click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many to show.")
+@click.option("--why", metavar="MODEL[:QUANT]", help="Explain one model instead.")
+@click.option("--verbose", is_flag=True, help="Show every term of every estimate.")
+@json_option
+def recommend(
+    device: str | None, top: int, why: str | None, verbose: bool, as_json: bool, **need: Any
+) -> int:
+    """Rank the deployments that fit a device and a task, best first.
+
+    Without --device the answer is for this machine. Exit code 3 when nothing fits.
+    """
+    if why is not None:
+        return _explain(why, device, as_json, need)
+    from advisor.catalog import load_catalog
+    from advisor.recommend import recommend as rank
+    from advisor.report.view import recommendation_document
+
+    target, workload = _target(device, need)
+    result = rank(load_catalog().models, target, workload)
+    document = recommendation_document(result, target, workload, top=top)
+    if as_json:
+        write_json("recommendation", document)
+    else:
+        from advisor.report.table import recommendation_text
+
+        write_text(recommendation_text(document, verbose=verbose))
+    return 0 if document.recommendations else 3
+
+
+@click.command(
+    epilog="Examples:  slm-advisor explain Qwen3-8B --device 'Raspberry Pi 5' --task chat\n\n"
+    "slm-advisor explain gemma-3-4b-it:Q8_0 --context 32768"
+)
+@click.argument("model", metavar="MODEL[:QUANT]")
+@device_option
+@workload_options
+@json_option
+def explain(model: str, device: str | None, as_json: bool, **need: Any) -> int:
+    """Say whether a model fits, which constraint binds, and the cheapest change that would let it in.
+
+    Exit code 3 when it does not fit.
+    """
+    return _explain(model, device, as_json, need)
+
+
+def _explain(text: str, device: str | None, as_json: bool, need: dict[str, Any]) -> int:
+    from advisor.explain import explain as explain_model
+    from advisor.report.view import explanation_document
+
+    model, quant = split_model(text)
+    target, workload = _target(device, need)
+    document = explanation_document(explain_model(model, quant, target, workload), target, workload)
+    if as_json:
+        write_json("explanation", document)
+    else:
+        from advisor.report.table import explanation_text
+
+        write_text(explanation_text(document))
+    return 0 if document.fits else 3
+
+
+def _target(device: str | None, need: dict[str, Any]) -> tuple[Any, Any]:
+    # The workload first: a wrong value is refused before the device is probed.
+    from advisor.workload import make_workload
+
+    workload = make_workload(**need)
+    from advisor.target import make_target
+    from profiles.detect import resolve_device
+
+    return make_target(resolve_device(device), workload), workload

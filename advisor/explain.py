@@ -1,0 +1,225 @@
+"""Why: what a deployment costs and gives, what rules one out, and the cheapest change that would let it in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from advisor.candidates import (
+    Candidate,
+    Shortfall,
+    best,
+    candidates,
+    distinct_variants,
+    exclusions,
+)
+from advisor.catalog import Model, Variant
+from advisor.target import Target
+from advisor.text import amount, rate, seconds
+from advisor.workload import Workload
+
+ChangeKind = Literal[
+    "quant", "context", "memory-budget", "min-tg", "max-ttft", "max-download", "license", "family", "task"
+]
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of the question that lets the deployment in, checked by asking again."""
+
+    change: ChangeKind
+    value: float | str
+    message: str
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """`candidate` is the best deployment if one fits, else the one that came nearest; None if none was tried."""
+
+    model: Model
+    quant: str | None
+    candidate: Candidate | None
+    shortfalls: tuple[Shortfall, ...]
+    changes: tuple[Change, ...]
+    variants: tuple[Candidate, ...]
+
+    @property
+    def fits(self) -> bool:
+        return self.candidate is not None and not self.shortfalls
+
+
+def explain(model: Model, quant: str | None, target: Target, workload: Workload) -> Explanation:
+    """Explain one model, or one variant of it, for a workload on a target."""
+    ruled_out = exclusions(model, workload)
+    if any(shortfall.constraint == "engine" for shortfall in ruled_out):
+        return Explanation(
+            model=model, quant=quant, candidate=None, shortfalls=ruled_out, changes=(), variants=()
+        )
+    variants = tuple(_nearest(model, variant, target, workload) for variant in distinct_variants(model))
+    if quant is not None:
+        chosen = _nearest(model, model.variant(quant), target, workload)
+    else:
+        chosen = best(model, target, workload) or min(variants, key=lambda candidate: candidate.severity)
+    shortfalls = ruled_out + chosen.shortfalls
+    changes = tuple(_changes(model, quant, target, workload)) if shortfalls else ()
+    return Explanation(
+        model=model, quant=quant, candidate=chosen, shortfalls=shortfalls, changes=changes, variants=variants
+    )
+
+
+def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[str, ...]:
+    """What a feasible deployment gives and costs, a sentence each."""
+    said: list[str] = []
+    quality, speed, memory = candidate.quality, candidate.speed, candidate.memory
+    if quality.value is None or quality.low is None or quality.high is None:
+        said.append(f"no published score: quality for {workload.task} is not known")
+    else:
+        text = f"quality {quality.value:.1f} ({quality.low:.1f} to {quality.high:.1f}) for {workload.task}"
+        if quality.loss is not None and quality.loss.value >= 0.05:
+            text += f", {quality.loss.value:.1f} points lost to {candidate.variant.quant}"
+        said.append(text)
+    if speed is not None:
+        said.append(
+            f"generates {rate(speed.tg.value)} tokens/s ({rate(speed.tg.low)} to {rate(speed.tg.high)}); "
+            f"the floor is {rate(workload.min_tg_tokens_per_s)}"
+        )
+        said.append(
+            f"first token after {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to "
+            f"{seconds(speed.ttft_s.high)}) for a prompt of {workload.prompt_tokens} tokens"
+        )
+    budget = candidate.place.memory_bytes if candidate.place.memory_bytes is not None else target.host_bytes
+    of = f" of {amount(budget)}" if budget is not None else ""
+    said.append(f"takes {amount(memory.reserved_high_bytes)}{of} at most, context {workload.context_length}")
+    layers = candidate.model.architecture.n_layer + 1 if candidate.model.architecture is not None else 0
+    if 0 < candidate.settings.offload_layers < layers:
+        said.append(f"{candidate.settings.offload_layers} of {layers} layers fit on the accelerator")
+    if candidate.settings.type_k != "f16":
+        said.append(f"the KV cache is {candidate.settings.type_k} so that it fits")
+    if candidate.variant.needs_imatrix:
+        said.append("needs an importance matrix to be built well")
+    if candidate.model.gated:
+        said.append("the weights are gated: accept the licence on the Hub first")
+    return tuple(said)
+
+
+def describe(shortfall: Shortfall) -> str:
+    """A shortfall as a sentence."""
+    needed, available = shortfall.needed, shortfall.available
+    match shortfall.constraint:
+        case "memory" | "host memory" | "accelerator memory" as kind:
+            assert isinstance(needed, int) and isinstance(available, int)
+            return f"needs {amount(needed)} of {kind}, and there are {amount(available)}"
+        case "download":
+            assert isinstance(needed, int) and isinstance(available, int)
+            return f"the file is {amount(needed)}, more than the {amount(available)} allowed"
+        case "decode speed":
+            assert isinstance(needed, float) and isinstance(available, float)
+            return f"may generate only {rate(available)} tokens/s, and {rate(needed)} are asked for"
+        case "first token":
+            assert isinstance(needed, float) and isinstance(available, float)
+            return f"the first token may take {seconds(available)}, and {seconds(needed)} are allowed"
+        case "context":
+            return f"was made for {available} tokens of context, and {needed} are asked for"
+        case "license":
+            return f"its licence is {available}, and {needed} is asked for"
+        case "family":
+            return f"is of family {available}, not {needed}"
+        case "task":
+            return f"is made for {available}, not for {needed}"
+        case "engine":
+            return f"llama.cpp cannot run it: {shortfall.reason}"
+        case "speed":
+            return f"no estimate: {shortfall.reason}"
+
+
+def _nearest(model: Model, variant: Variant, target: Target, workload: Workload) -> Candidate:
+    found = list(candidates(model, variant, target, workload))
+    feasible = [candidate for candidate in found if candidate.feasible]
+    if feasible:
+        return max(feasible, key=lambda candidate: candidate.score.speed)
+    return min(found, key=lambda candidate: candidate.severity)
+
+
+def _changes(model: Model, quant: str | None, target: Target, workload: Workload) -> Iterator[Change]:
+    """Single changes that suffice, the ones that cost the user least first."""
+    if quant is not None:
+        lower = _largest_that_fits(model, quant, target, workload)
+        if lower is not None:
+            yield Change(change="quant", value=lower, message=f"use {lower} instead of {quant}")
+    shorter = workload.context_length // 2
+    while shorter >= workload.prompt_tokens + workload.answer_tokens:
+        if _fits(model, quant, target, _with(workload, context_length=shorter)):
+            yield Change(change="context", value=shorter, message=f"use a context of {shorter} tokens")
+            break
+        shorter //= 2
+    for kind, message, relaxed in _filters(model, workload):
+        if _fits(model, quant, target, relaxed):
+            yield Change(change=kind, value="any", message=message)
+    patient = _best(model, quant, target, _with(workload, min_tg_tokens_per_s=0.0))
+    if patient is not None and patient.speed is not None and not _fits(model, quant, target, workload):
+        low = patient.speed.tg.low
+        if low < workload.min_tg_tokens_per_s:
+            yield Change(
+                change="min-tg", value=low, message=f"accept {rate(low)} tokens/s (--min-tg {rate(low)})"
+            )
+    waiting = _best(model, quant, target, _with(workload, max_ttft_s=1e9))
+    if waiting is not None and waiting.speed is not None and waiting.speed.ttft_s.high > workload.max_ttft_s:
+        high = waiting.speed.ttft_s.high
+        yield Change(
+            change="max-ttft",
+            value=high,
+            message=f"accept {seconds(high)} to the first token (--max-ttft {high:.1f})",
+        )
+    more = _more_memory(model, quant, target, workload)
+    if more is not None:
+        yield Change(change="memory-budget", value=more, message=f"find {amount(more)} more memory")
+    if workload.max_download_bytes is not None:
+        heavy = _best(model, quant, target, _with(workload, max_download_bytes=None))
+        if heavy is not None and heavy.variant.file_bytes > workload.max_download_bytes:
+            size = heavy.variant.file_bytes
+            yield Change(change="max-download", value=size, message=f"allow a download of {amount(size)}")
+
+
+def _with(workload: Workload, **changes: object) -> Workload:
+    return msgspec.structs.replace(workload, **changes)
+
+
+def _filters(model: Model, workload: Workload) -> Iterator[tuple[ChangeKind, str, Workload]]:
+    if workload.licenses:
+        yield "license", f"accept the licence {model.license}", _with(workload, licenses=())
+    if workload.families:
+        yield "family", f"allow family {model.family}", _with(workload, families=())
+    if workload.task not in model.tasks:
+        yield "task", "ask for task general", _with(workload, task="general")
+
+
+def _best(model: Model, quant: str | None, target: Target, workload: Workload) -> Candidate | None:
+    if exclusions(model, workload):
+        return None
+    if quant is None:
+        return best(model, target, workload)
+    candidate = _nearest(model, model.variant(quant), target, workload)
+    return candidate if candidate.feasible else None
+
+
+def _fits(model: Model, quant: str | None, target: Target, workload: Workload) -> bool:
+    return _best(model, quant, target, workload) is not None
+
+
+def _largest_that_fits(model: Model, quant: str, target: Target, workload: Workload) -> str | None:
+    size = model.variant(quant).tensor_bytes
+    for variant in distinct_variants(model):
+        if variant.tensor_bytes < size and _fits(model, variant.quant, target, workload):
+            return variant.quant
+    return None
+
+
+def _more_memory(model: Model, quant: str | None, target: Target, workload: Workload) -> int | None:
+    """The least extra memory, of whichever kind is short, with which a variant satisfies everything else."""
+    extra: list[int] = []
+    for variant in distinct_variants(model) if quant is None else (model.variant(quant),):
+        for candidate in candidates(model, variant, target, workload):
+            short = [s for s in candidate.shortfalls if "memory" in s.constraint]
+            if short and len(short) == len(candidate.shortfalls) and not exclusions(model, workload):
+                extra.append(max(int(s.needed) - int(s.available) for s in short))  # type: ignore[arg-type]
+    return min(extra, default=None)

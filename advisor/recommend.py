@@ -1,0 +1,106 @@
+"""The recommendation: one deployment a model, best first, with what ruled the others out. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from advisor.candidates import Candidate, Shortfall, best, exclusions, nearest_miss
+from advisor.catalog import Model
+from advisor.errors import InvalidInputError
+from advisor.licenses import check_licenses
+from advisor.score import sort_key
+from advisor.target import Target
+from advisor.workload import Workload
+
+
+class Exclusion(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is not in the list: what rules it out, and the candidate that came nearest, if one was tried."""
+
+    model: Model
+    shortfalls: tuple[Shortfall, ...]
+    nearest: Candidate | None = None
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """`ranked` is best first, one candidate a model; `pareto` holds the ids of the models on the front."""
+
+    ranked: tuple[Candidate, ...]
+    pareto: frozenset[str]
+    excluded: tuple[Exclusion, ...]
+
+    def ruled_out(self) -> dict[str, int]:
+        """How many models each constraint rules out, the first one of each model counted."""
+        counts = Counter(exclusion.shortfalls[0].constraint for exclusion in self.excluded)
+        return dict(counts.most_common())
+
+
+def recommend(models: Iterable[Model], target: Target, workload: Workload) -> Recommendation:
+    """Rank the models for a workload on a target.
+
+    Raises InvalidInputError for a family or licence filter that no model of the catalog could meet.
+    """
+    models = tuple(models)
+    check_licenses(workload.licenses, models)
+    _check_families(workload.families, models)
+    ranked: list[Candidate] = []
+    excluded: list[Exclusion] = []
+    for model in models:
+        shortfalls = exclusions(model, workload)
+        if shortfalls:
+            excluded.append(Exclusion(model=model, shortfalls=shortfalls))
+            continue
+        candidate = best(model, target, workload)
+        if candidate is not None:
+            ranked.append(candidate)
+            continue
+        nearest = nearest_miss(model, target, workload)
+        missing = nearest.shortfalls if nearest is not None else (NO_PROCESSOR,)
+        excluded.append(Exclusion(model=model, shortfalls=missing, nearest=nearest))
+    ranked.sort(key=_order)
+    return Recommendation(ranked=tuple(ranked), pareto=pareto_front(ranked), excluded=tuple(excluded))
+
+
+NO_PROCESSOR = Shortfall(constraint="speed", reason="the device has no processor that llama.cpp can use")
+
+
+def pareto_front(ranked: Sequence[Candidate]) -> frozenset[str]:
+    """Ids of the models that no other beats in quality, decode speed and memory at once.
+
+    A model of unknown quality is never on the front: there is nothing to compare.
+    """
+    points = [
+        (
+            candidate.quality.value,
+            candidate.speed.tg.value,
+            -candidate.memory.reserved_high_bytes,
+            candidate.model.id,
+        )
+        for candidate in ranked
+        if candidate.quality.value is not None and candidate.speed is not None
+    ]
+    front = set()
+    for quality, speed, memory, name in points:
+        beaten = any(
+            q >= quality and s >= speed and m >= memory and (q, s, m) != (quality, speed, memory)
+            for q, s, m, _ in points
+        )
+        if not beaten:
+            front.add(name)
+    return frozenset(front)
+
+
+def _order(candidate: Candidate) -> tuple[int, float, str]:
+    tg = candidate.speed.tg.value if candidate.speed is not None else 0.0
+    return (*sort_key(candidate.score.total, tg), candidate.model.id)
+
+
+def _check_families(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
+    from advisor.candidates import family_matches
+
+    families = sorted({model.family for model in models})
+    for word in wanted:
+        if not any(family_matches(family, (word,)) for family in families):
+            raise InvalidInputError(f"family '{word}' is not in the catalog; choose of {', '.join(families)}")

@@ -1,0 +1,196 @@
+"""Documents as text for people: 80 columns, readable without colour."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING
+
+from advisor.evidence import Value
+from advisor.report.documents import DeploymentView, ExplanationDocument, RecommendationDocument
+from advisor.text import amount, count, rate, seconds
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDTH = 80
+
+
+def render(*parts: RenderableType) -> str:
+    """Parts as text, coloured only when stdout is a terminal; at least 60 columns wide."""
+    from rich.console import Console
+
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    buffer = io.StringIO()
+    console: Console = Console(
+        file=buffer,
+        force_terminal=terminal,
+        width=None if terminal else WIDTH,
+        highlight=False,
+        emoji=False,
+        markup=False,
+    )
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def recommendation_text(document: RecommendationDocument, *, verbose: bool = False) -> str:
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_header(document), Text()]
+    if document.recommendations:
+        parts.append(_ranking(document.recommendations))
+        parts.append(Text())
+        parts.append(
+            "tok/s and seconds: estimate (80% interval), evidence: "
+            f"{_evidence(document.recommendations)}. Memory: high end.\n"
+            "* nothing else is better in quality, speed and memory at once."
+        )
+        if verbose:
+            for deployment in document.recommendations:
+                parts.append(Text())
+                parts.extend(deployment_lines(deployment))
+        else:
+            first = document.recommendations[0]
+            parts.append(Text())
+            parts.append(f"Why {first.name}:{first.quant}")
+            parts.extend(f"  - {reason}" for reason in first.why)
+    else:
+        parts.append("Nothing fits.")
+        for miss in document.nearest_misses:
+            deployment = miss.deployment
+            parts.append(f"\n{deployment.name}:{deployment.quant} comes near:")
+            parts.extend(f"  - {shortfall.message}" for shortfall in deployment.shortfalls)
+            if miss.changes:
+                parts.append(f"  It would fit if you {miss.changes[0].message}.")
+    if document.ruled_out:
+        counts = ", ".join(f"{constraint} {number}" for constraint, number in document.ruled_out.items())
+        parts.append(f"\n{document.fitting} of {document.considered} models fit. Ruled out by: {counts}.")
+    parts.extend(f"Note: {note}." for note in document.notes)
+    return render(*parts)
+
+
+def explanation_text(document: ExplanationDocument) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    parts: list[RenderableType] = [document.summary + "."]
+    if document.deployment is not None and document.fits:
+        parts.extend(f"  - {reason}" for reason in document.deployment.why)
+    if document.changes:
+        parts.append("\nAny one of these would let it in:")
+        parts.extend(f"  - {change.message}" for change in document.changes)
+    if document.variants:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        for heading in ("quant", "bits", "file", "memory", "tok/s", "quality"):
+            table.add_column(heading, justify="left" if heading == "quant" else "right", no_wrap=True)
+        table.add_column("verdict")
+        for variant in document.variants:
+            table.add_row(
+                variant.quant,
+                f"{variant.bits_per_weight:.2f}",
+                amount(variant.file_bytes),
+                "-" if variant.memory_bytes is None else amount(variant.memory_bytes),
+                "-" if variant.tg_tokens_per_s is None else rate(variant.tg_tokens_per_s.value),
+                "-" if variant.quality is None else f"{variant.quality:.1f}",
+                variant.verdict,
+            )
+        parts.append(table)
+    return render(*parts)
+
+
+def deployment_lines(deployment: DeploymentView) -> list[RenderableType]:
+    """One deployment with every term, as indented lines."""
+    settings, memory = deployment.settings, deployment.memory
+    lines = [
+        f"{deployment.name}:{deployment.quant}  ({deployment.model})",
+        f"  {count(deployment.parameters)} parameters, {deployment.bits_per_weight:.2f} bits per weight, "
+        f"file {amount(deployment.file_bytes)}, licence {deployment.license or 'not known'}",
+        f"  on {deployment.processor or 'unnamed'} ({deployment.backend}), context {settings.context_length}, "
+        f"KV {settings.type_k}/{settings.type_v}, micro-batch {settings.micro_batch}, "
+        f"{settings.offload_layers} of {settings.n_layer + 1} layers offloaded",
+        f"  memory      {_bytes_interval(memory.reserved_bytes)} reserved, "
+        f"{_bytes_interval(memory.resident_bytes)} resident",
+    ]
+    lines += [
+        f"    {name.removesuffix('_bytes'):<22}{amount(size):>10}"
+        for name, size in memory.terms.items()
+        if size
+    ]
+    if deployment.tg_tokens_per_s and deployment.pp_tokens_per_s and deployment.ttft_s:
+        lines += [
+            f"  generation  {_interval(deployment.tg_tokens_per_s)} tokens/s",
+            f"  prompt      {_interval(deployment.pp_tokens_per_s)} tokens/s",
+            f"  first token {seconds(deployment.ttft_s.value)} "
+            f"({seconds(deployment.ttft_s.low)} to {seconds(deployment.ttft_s.high)})",
+        ]
+        lines += [f"    {name:<30}{value * 1000:>10.3f} ms" for name, value in deployment.speed_terms.items()]
+    quality = deployment.quality
+    if quality.value is None or quality.low is None or quality.high is None:
+        lines.append("  quality     not known: no published score")
+    else:
+        lines.append(f"  quality     {quality.value:.1f} ({quality.low:.1f} to {quality.high:.1f})")
+        lines += [f"    {axis:<22}{value:>10.1f}" for axis, value in quality.axes.items()]
+        if quality.quantization_loss is not None:
+            lines.append(f"    {'lost to quantization':<22}{quality.quantization_loss.points:>10.1f}")
+    lines += [f"  note: {note}" for note in quality.notes]
+    lines += [f"  ! {shortfall.message}" for shortfall in deployment.shortfalls]
+    return list(lines)
+
+
+def _header(document: RecommendationDocument) -> str:
+    device, workload = document.device, document.workload
+    lines = [f"{device.name or 'This device'}: {', '.join(device.processors) or 'no processor'}"]
+    if device.host_budget_bytes is not None:
+        other = ""
+        if device.budget == "now" and device.budget_cleared_bytes is not None:
+            other = f" ({amount(device.budget_cleared_bytes)} with other applications closed)"
+        word = {"now": "free now", "cleared": "with other applications closed", "given": "as you said"}[
+            device.budget
+        ]
+        lines.append(f"Memory: {amount(device.host_budget_bytes)} {word}{other}")
+    languages = f" in {', '.join(workload.languages)}" if workload.languages else ""
+    lines.append(
+        f"Task: {workload.task}{languages}, context {workload.context_length}, at least "
+        f"{rate(workload.min_tg_tokens_per_s)} tok/s, first token within {seconds(workload.max_ttft_s)}"
+    )
+    return "\n".join(lines)
+
+
+def _ranking(deployments: tuple[DeploymentView, ...]) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("model", overflow="fold", min_width=16)
+    table.add_column("quant", no_wrap=True)
+    for heading in ("quality", "tok/s", "first", "memory", "file"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for deployment in deployments:
+        tg, ttft, quality = deployment.tg_tokens_per_s, deployment.ttft_s, deployment.quality.value
+        table.add_row(
+            f"{'*' if deployment.pareto else ''}{deployment.rank}",
+            deployment.name,
+            deployment.quant,
+            "-" if quality is None else f"{quality:.1f}",
+            "-" if tg is None else _interval(tg),
+            "-" if ttft is None else seconds(ttft.value),
+            amount(deployment.memory.reserved_bytes.high),
+            amount(deployment.file_bytes),
+        )
+    return table
+
+
+def _interval(value: Value) -> str:
+    return f"{rate(value.value)} ({rate(value.low)}-{rate(value.high)})"
+
+
+def _bytes_interval(value: Value) -> str:
+    return f"{amount(value.value)} ({amount(value.low)} to {amount(value.high)})"
+
+
+def _evidence(deployments: tuple[DeploymentView, ...]) -> str:
+    grades = {d.tg_tokens_per_s.evidence for d in deployments if d.tg_tokens_per_s is not None}
+    return ", ".join(sorted(grades)) or "none"

@@ -1,0 +1,220 @@
+"""From the decision's structs to the documents that leave the program."""
+
+from __future__ import annotations
+
+from advisor.candidates import Candidate, Shortfall
+from advisor.explain import Change, Explanation, describe, explain, reasons
+from advisor.recommend import Exclusion, Recommendation
+from advisor.report.documents import (
+    ChangeView,
+    DeploymentView,
+    DeviceSummary,
+    ExplanationDocument,
+    LossView,
+    MemoryView,
+    MissView,
+    QualityView,
+    RecommendationDocument,
+    ScoreView,
+    SettingsView,
+    ShortfallView,
+    VariantVerdict,
+)
+from advisor.target import Target
+from advisor.workload import Workload
+
+MISSES = 3
+
+
+def recommendation_document(
+    result: Recommendation, target: Target, workload: Workload, *, top: int
+) -> RecommendationDocument:
+    """The first `top` deployments; where there is none, the nearest misses with what would let them in."""
+    shown = tuple(
+        deployment_view(candidate, target, workload, rank=rank, pareto=candidate.model.id in result.pareto)
+        for rank, candidate in enumerate(result.ranked[:top], start=1)
+    )
+    misses = () if result.ranked else tuple(_miss(miss, target, workload) for miss in _nearest(result))
+    return RecommendationDocument(
+        device=device_summary(target),
+        workload=workload,
+        recommendations=shown,
+        considered=len(result.ranked) + len(result.excluded),
+        fitting=len(result.ranked),
+        ruled_out=result.ruled_out(),
+        nearest_misses=misses,
+        notes=_notes(target),
+    )
+
+
+def explanation_document(explanation: Explanation, target: Target, workload: Workload) -> ExplanationDocument:
+    candidate = explanation.candidate
+    return ExplanationDocument(
+        device=device_summary(target),
+        workload=workload,
+        model=explanation.model.id,
+        name=explanation.model.name,
+        quant=explanation.quant,
+        fits=explanation.fits,
+        summary=_summary(explanation),
+        deployment=None if candidate is None else deployment_view(candidate, target, workload),
+        shortfalls=tuple(shortfall_view(shortfall) for shortfall in explanation.shortfalls),
+        changes=tuple(change_view(change) for change in explanation.changes),
+        variants=tuple(_verdict(variant) for variant in explanation.variants),
+    )
+
+
+def deployment_view(
+    candidate: Candidate,
+    target: Target,
+    workload: Workload,
+    *,
+    rank: int | None = None,
+    pareto: bool | None = None,
+) -> DeploymentView:
+    model, variant, speed, memory = candidate.model, candidate.variant, candidate.speed, candidate.memory
+    assert model.architecture is not None
+    settings = candidate.settings
+    return DeploymentView(
+        rank=rank,
+        model=model.id,
+        name=model.name,
+        family=model.family,
+        parameters=model.parameters,
+        parameters_active=model.parameters_active,
+        quant=variant.quant,
+        file_bytes=variant.file_bytes,
+        bits_per_weight=round(variant.bits_per_weight, 4),
+        needs_imatrix=variant.needs_imatrix,
+        backend=candidate.place.processor.backend,
+        processor=candidate.place.processor.name,
+        settings=SettingsView(
+            context_length=settings.context_length,
+            type_k=settings.type_k,
+            type_v=settings.type_v,
+            micro_batch=settings.micro_batch,
+            offload_layers=settings.offload_layers,
+            n_layer=model.architecture.n_layer,
+            threads=settings.threads,
+        ),
+        memory=MemoryView(
+            reserved_bytes=memory.reserved,
+            resident_bytes=memory.resident,
+            host_bytes=memory.host_bytes,
+            accelerator_bytes=memory.accelerator_bytes,
+            host_budget_bytes=target.host_bytes,
+            accelerator_budget_bytes=candidate.place.memory_bytes,
+            terms=memory.terms(),
+        ),
+        pp_tokens_per_s=None if speed is None else speed.pp,
+        tg_tokens_per_s=None if speed is None else speed.tg,
+        ttft_s=None if speed is None else speed.ttft_s,
+        speed_terms={} if speed is None else speed.terms,
+        quality=_quality(candidate),
+        score=ScoreView(
+            total=candidate.score.total,
+            quality=candidate.score.quality,
+            caution=candidate.score.caution,
+            speed=candidate.score.speed,
+        ),
+        pareto=pareto,
+        license=model.license,
+        license_class=model.license_class,
+        gated=model.gated,
+        weights=model.weights,
+        gguf_repos=model.gguf_repos,
+        ollama=model.ollama,
+        shortfalls=tuple(shortfall_view(shortfall) for shortfall in candidate.shortfalls),
+        why=reasons(candidate, target, workload),
+    )
+
+
+def device_summary(target: Target) -> DeviceSummary:
+    memory = target.device.memory
+    return DeviceSummary(
+        name=target.device.name,
+        class_=target.device.class_,
+        processors=tuple(
+            f"{place.processor.name or 'unnamed'} ({place.processor.backend})" for place in target.places
+        ),
+        budget=target.budget,
+        host_budget_bytes=target.host_bytes,
+        budget_now_bytes=memory.budget_now_bytes,
+        budget_cleared_bytes=memory.budget_cleared_bytes,
+    )
+
+
+def shortfall_view(shortfall: Shortfall) -> ShortfallView:
+    return ShortfallView(
+        constraint=shortfall.constraint,
+        needed=shortfall.needed,
+        available=shortfall.available,
+        message=describe(shortfall),
+    )
+
+
+def change_view(change: Change) -> ChangeView:
+    return ChangeView(change=change.change, value=change.value, message=change.message)
+
+
+def _nearest(result: Recommendation) -> list[Exclusion]:
+    tried = [exclusion for exclusion in result.excluded if exclusion.nearest is not None]
+    return sorted(tried, key=lambda miss: miss.nearest.severity if miss.nearest else 0.0)[:MISSES]
+
+
+def _miss(miss: Exclusion, target: Target, workload: Workload) -> MissView:
+    assert miss.nearest is not None
+    changes = explain(miss.model, None, target, workload).changes
+    return MissView(
+        deployment=deployment_view(miss.nearest, target, workload),
+        changes=tuple(change_view(change) for change in changes),
+    )
+
+
+def _quality(candidate: Candidate) -> QualityView:
+    quality = candidate.quality
+    loss = quality.loss
+    return QualityView(
+        value=quality.value,
+        low=quality.low,
+        high=quality.high,
+        axes=quality.axes,
+        quantization_loss=None if loss is None else LossView(points=loss.value, low=loss.low, high=loss.high),
+        sources=quality.sources,
+        notes=quality.notes,
+    )
+
+
+def _verdict(candidate: Candidate) -> VariantVerdict:
+    fits = candidate.feasible
+    return VariantVerdict(
+        quant=candidate.variant.quant,
+        bits_per_weight=round(candidate.variant.bits_per_weight, 2),
+        file_bytes=candidate.variant.file_bytes,
+        fits=fits,
+        memory_bytes=candidate.memory.reserved_high_bytes,
+        tg_tokens_per_s=None if candidate.speed is None else candidate.speed.tg,
+        quality=candidate.quality.value,
+        verdict="fits" if fits else "; ".join(describe(shortfall) for shortfall in candidate.shortfalls),
+    )
+
+
+def _summary(explanation: Explanation) -> str:
+    name = explanation.model.name + (f":{explanation.quant}" if explanation.quant else "")
+    if explanation.fits:
+        assert explanation.candidate is not None
+        return f"{name} fits" + ("" if explanation.quant else f" as {explanation.candidate.variant.quant}")
+    said = "; ".join(describe(shortfall) for shortfall in explanation.shortfalls)
+    return f"{name} is ruled out: {said}"
+
+
+def _notes(target: Target) -> tuple[str, ...]:
+    notes = []
+    unverified = [
+        field
+        for field, source in target.device.sources.items()
+        if "unverified" in source and "bandwidth" in field
+    ]
+    if unverified:
+        notes.append("the memory bandwidth of this device is not from a checked source; speeds may be off")
+    return tuple(notes)
