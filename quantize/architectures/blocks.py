@@ -13,6 +13,9 @@ Block = dict[str, str]
 TOKENS: Block = {"token_embd.weight": "embd vocab"}
 OUTPUT_NORM: Block = {"output_norm.weight": "embd"}
 OUTPUT_NORM_BIAS: Block = {"output_norm.bias": "embd"}
+OUTPUT_NORM_LFM2: Block = {
+    "token_embd_norm.weight": "embd"
+}  # the engine keeps a wrong name for old files' sake
 HEAD: Block = {"output.weight": "embd vocab"}
 HEAD_BIAS: Block = {"output.bias": "vocab"}
 PER_LAYER_EMBEDDING: Block = {
@@ -36,8 +39,13 @@ PRE_NORMS = ATTN_NORM | FFN_NORM
 POST_NORMS = ATTN_POST_NORM | FFN_POST_NORM
 LAYER_NORMS = PRE_NORMS | ATTN_NORM_BIAS | FFN_NORM_BIAS
 
+# Without ".weight" in the engine, and so in files.
+FFN_NORM_FALCON_H1: Block = {"ffn_norm": "embd"}
+PLAMO_POST_NORMS: Block = {"post_attention_norm": "embd", "post_ffw_norm": "embd"}
+
 # --- attention
-QKV: Block = {"attn_q.weight": "embd q", "attn_k.weight": "embd k", "attn_v.weight": "embd v"}
+QK: Block = {"attn_q.weight": "embd q", "attn_k.weight": "embd k"}
+QKV = QK | {"attn_v.weight": "embd v"}
 QKV_BIAS: Block = {"attn_q.bias": "q", "attn_k.bias": "k", "attn_v.bias": "v"}
 FUSED_QKV: Block = {"attn_qkv.weight": "embd qkv"}
 FUSED_QKV_BIAS: Block = {"attn_qkv.bias": "qkv"}
@@ -62,7 +70,7 @@ LATENT_Q: Block = {
     "attn_q_a_norm.weight": "q_rank",
     "attn_q_b.weight": "q_rank mla_q",
 }
-DIRECT_Q: Block = {"attn_q.weight": "embd mla_q"}
+DIRECT_Q: Block = {"attn_q.weight": "embd mla_direct_q"}
 LATENT_ATTENTION = LATENT_KV | {
     "attn_k_b.weight": "nope kv_rank n_head",
     "attn_v_b.weight": "kv_rank mla_v n_head",
@@ -178,6 +186,7 @@ ALTUP_LAUREL: Block = {
     "laurel_r.weight": "laurel embd",
     "laurel_post_norm.weight": "embd",
 }
+LAYER_SCALE: Block = {"layer_output_scale.weight": "one"}
 GEMMA4_EXPERTS = (
     ROUTER
     | FUSED_EXPERTS

@@ -58,7 +58,8 @@ OPTIONS: dict[str, Option] = {
     "attn_output_bias": Option("attention", b.ATTN_OUTPUT_BIAS),
     "mlp_bias": Option("dense", b.GATED_FFN_BIAS),
     "ssm_norm": Option("mamba2", b.MAMBA2_NORM),
-    "balance_bias": Option("experts", b.BALANCE_BIAS, counted=False),
+    "balance_bias": Option("experts", b.BALANCE_BIAS),
+    "full_values": Option("full attention", {"attn_v.weight": "embd v"}),
 }
 
 _LLAMA_OPTIONS = ("rope_freqs", "rope_factors", "qkv_bias", "attn_output_bias", "mlp_bias")
@@ -74,6 +75,15 @@ _LLAMA = Plan(
 )
 _QWEN3 = Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS))
 _LAYER_NORM_MODEL = b.TOKENS | b.OUTPUT_NORM | b.OUTPUT_NORM_BIAS
+
+_QWEN35_BLOCKS = {
+    "a": b.ATTN_NORM | b.ATTN_POST_NORM | b.GATED_ATTENTION | b.HEAD_NORMS,
+    "d": b.ATTN_NORM | b.ATTN_POST_NORM | b.DELTANET,
+}
+_LFM2_BLOCKS = {
+    "a": b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS,
+    "c": b.PRE_NORMS | b.SHORTCONV,
+}
 
 PLANS: dict[str, Plan] = {
     "llama": _LLAMA,
@@ -122,6 +132,137 @@ PLANS: dict[str, Plan] = {
     ),
     "stablelm": Plan(_attention(b.LAYER_NORMS | b.ATTENTION), model=_LAYER_NORM_MODEL, options=("qkv_bias",)),
     "bitnet": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.SUB_NORMS)),
+    "plamo3": Plan(
+        _attention(
+            b.PRE_NORMS | b.PLAMO_POST_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT | b.HEAD_NORMS,
+        ),
+        b.FUSED_FFN,
+    ),
+    "granite-swa": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.SINKS), options=_LLAMA_OPTIONS),
+    "spark2_5": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_GATE)),
+    "muse-glimmer": Plan(
+        _attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.OUTPUT_GATE),
+    ),
+    # --- mixtures of experts
+    "granitemoe": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION),
+        experts=b.MIXTURE_SHARED,
+        options=_LLAMA_OPTIONS,
+        experts_ff_key=False,
+    ),
+    "olmoe": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION | b.WIDE_NORMS), experts=b.MIXTURE, experts_ff_key=False
+    ),
+    "phimoe": Plan(
+        _attention(b.LAYER_NORMS | b.ATTENTION | b.QKV_BIAS | b.ATTN_OUTPUT_BIAS),
+        experts=b.MIXTURE,
+        model=_LAYER_NORM_MODEL,
+        head=b.HEAD | b.HEAD_BIAS,
+        options=("rope_factors",),
+        experts_ff_key=False,
+    ),
+    "qwen2moe": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION | b.QKV_BIAS),
+        experts=b.MIXTURE_SHARED | b.SHARED_EXPERT_GATE,
+    ),
+    "qwen3moe": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS), experts=b.MIXTURE),
+    "mellum": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS), experts=b.MIXTURE),
+    "ernie4_5-moe": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION), experts=b.MIXTURE_SHARED, options=("balance_bias",)
+    ),
+    "gpt-oss": Plan(
+        _attention(b.ATTN_NORM | b.ATTN_POST_NORM | b.ATTENTION | b.QKV_BIAS | b.ATTN_OUTPUT_BIAS | b.SINKS),
+        experts=b.MIXTURE | b.EXPERTS_BIAS,
+    ),
+    "afmoe": Plan(
+        _attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.OUTPUT_GATE),
+        experts=b.MIXTURE_SHARED,
+        options=("balance_bias",),
+    ),
+    "cohere2moe": Plan(_attention(b.ATTN_NORM | b.ATTENTION), experts=b.MIXTURE_SHARED),
+    "bailingmoe2": Plan(
+        _attention(b.PRE_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT | b.HEAD_NORMS),
+        experts=b.MIXTURE_SHARED,
+        options=("balance_bias",),
+    ),
+    "laguna": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS | b.HEAD_GATE),
+        experts=b.MIXTURE_SHARED,
+        options=("balance_bias",),
+    ),
+    # --- latent attention
+    "deepseek2": Plan(
+        {"a": b.PRE_NORMS | b.LATENT_Q | b.DIRECT_Q | b.LATENT_ATTENTION},
+        experts=b.MIXTURE_SHARED,
+        options=("balance_bias",),
+        nextn=b.NEXTN,
+    ),
+    "minicpm3": Plan({"a": b.PRE_NORMS | b.LATENT_Q | b.LATENT_ATTENTION_FUSED}, options=("rope_factors",)),
+    # --- per-layer embeddings
+    "gemma3n": Plan(
+        _attention(
+            b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.PER_LAYER_INPUT | b.ALTUP_LAUREL
+        ),
+        model=b.TOKENS | b.OUTPUT_NORM | b.PER_LAYER_EMBEDDING | b.ALTUP,
+    ),
+    "gemma4": Plan(
+        {
+            "s": b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.PER_LAYER_INPUT | b.LAYER_SCALE,
+            # Blocks over the whole context may use their keys as values; option "full_values" says they do not.
+            "a": b.PRE_NORMS
+            | b.POST_NORMS
+            | b.QK
+            | b.ATTN_OUTPUT
+            | b.HEAD_NORMS
+            | b.PER_LAYER_INPUT
+            | b.LAYER_SCALE,
+        },
+        experts=b.GEMMA4_EXPERTS,
+        model=b.TOKENS | b.OUTPUT_NORM | b.PER_LAYER_EMBEDDING,
+        options=("rope_freqs", "full_values"),
+        beside_experts=True,
+    ),
+    # --- blocks that keep a state
+    "granitehybrid": Plan(
+        {
+            "a": b.PRE_NORMS | b.ATTENTION,
+            "m": b.PRE_NORMS | b.MAMBA2 | b.MAMBA2_NORM,
+        },
+        experts=b.MIXTURE_SHARED,
+        experts_ff_key=False,
+    ),
+    "nemotron_h": Plan(
+        {
+            "a": b.ATTN_NORM | b.ATTENTION,
+            "m": b.ATTN_NORM | b.MAMBA2 | b.MAMBA2_NORM,
+            "f": b.ATTN_NORM,
+        },
+        b.PLAIN_FFN,
+        one_thing_a_block=True,
+    ),
+    "nemotron_h_moe": Plan(
+        {
+            "a": b.ATTN_NORM | b.ATTENTION,
+            "m": b.ATTN_NORM | b.MAMBA2 | b.MAMBA2_NORM,
+            "f": b.ATTN_NORM,
+        },
+        experts=b.ROUTER | b.BALANCE_BIAS | b.UNGATED_EXPERTS | b.UNGATED_SHARED_EXPERT,
+        one_thing_a_block=True,
+    ),
+    "falcon-h1": Plan(
+        {"p": b.ATTN_NORM | b.FFN_NORM_FALCON_H1 | b.ATTENTION | b.MAMBA2}, options=("ssm_norm", "rope_freqs")
+    ),
+    "qwen35": Plan(_QWEN35_BLOCKS, nextn=b.NEXTN),
+    "qwen35moe": Plan(_QWEN35_BLOCKS, experts=b.MIXTURE_SHARED | b.SHARED_EXPERT_GATE, nextn=b.NEXTN),
+    "lfm2": Plan(_LFM2_BLOCKS, model=b.TOKENS | b.OUTPUT_NORM_LFM2),
+    "lfm2moe": Plan(_LFM2_BLOCKS, experts=b.MIXTURE | b.BALANCE_BIAS, model=b.TOKENS | b.OUTPUT_NORM_LFM2),
+    "plamo2": Plan(
+        {
+            "a": b.PRE_NORMS | b.PLAMO_POST_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT | b.NORM_PER_HEAD,
+            "m": b.PRE_NORMS | b.PLAMO_POST_NORMS | b.MAMBA_PLAMO,
+        },
+        b.FUSED_FFN,
+    ),
 }
 
 

@@ -105,6 +105,8 @@ def _block(arch: Architecture, plan: Plan, index: int) -> Iterator[Tensor]:
     trained = index < arch.n_layer
     groups = [plan.blocks[code]]
     places = {"attention", "mamba2"} if unit.kind == "parallel" else {str(unit.kind)}
+    if code == "a":
+        places.add("full attention")
     if unit.n_ff:
         groups.append(plan.dense)
         places.add("dense")
@@ -178,6 +180,7 @@ def dimensions(arch: Architecture, index: int) -> dict[str, int]:
             "q_rank": mla.q_rank or 0,
             "nope": mla.nope_dim,
             "mla_v": mla.value_dim,
+            "mla_direct_q": 0 if mla.q_rank else arch.n_head * (mla.nope_dim + mla.rope_dim),
             "mla_q": arch.n_head * (mla.nope_dim + mla.rope_dim),
             "mla_kv": arch.n_head * (mla.nope_dim + mla.value_dim),
             "mla_o": arch.n_head * mla.value_dim,
