@@ -93,8 +93,10 @@ def exclusions(model: Model, workload: Workload) -> tuple[Shortfall, ...]:
     if model.unsupported is not None or model.architecture is None or not model.variants:
         reason = model.unsupported or "its tensors are not known"
         found.append(Shortfall(constraint="engine", reason=reason))
-    if workload.families and not _family_matches(model.family, workload.families):
-        found.append(Shortfall(constraint="family", needed=" or ".join(workload.families), available=model.family))
+    if workload.families and not family_matches(model.family, workload.families):
+        found.append(
+            Shortfall(constraint="family", needed=" or ".join(workload.families), available=model.family)
+        )
     if workload.licenses and not allows(model, workload.licenses):
         found.append(
             Shortfall(
@@ -156,11 +158,26 @@ def best(model: Model, target: Target, workload: Workload) -> Candidate | None:
     return found
 
 
+def nearest_miss(model: Model, target: Target, workload: Workload) -> Candidate | None:
+    """Of a model that has no feasible candidate, the one that lacks least; None without a processor.
+
+    When even the smallest variant does not fit in memory it is the nearest, and the others are not looked at.
+    """
+    nearest: Candidate | None = None
+    for variant in reversed(distinct_variants(model)):
+        for candidate in candidates(model, variant, target, workload):
+            if nearest is None or candidate.severity < nearest.severity:
+                nearest = candidate
+        if nearest is not None and all("memory" in shortfall.constraint for shortfall in nearest.shortfalls):
+            break
+    return nearest
+
+
 def evaluate(
     model: Model, variant: Variant, target: Target, place: Place, settings: Settings, workload: Workload
 ) -> Candidate:
     """Estimate one deployment and list what it lacks."""
-    memory = _memory(model, variant, place, settings)
+    memory = memory_of(model, variant, place, settings)
     shortfalls = list(memory_shortfalls(memory, target, place))
     if workload.max_download_bytes is not None and variant.file_bytes > workload.max_download_bytes:
         shortfalls.append(
@@ -225,7 +242,7 @@ def _first_that_fits(
             offload_layers=offload_layers,
             threads=place.processor.threads,
         )
-        memory = _memory(model, variant, place, settings)
+        memory = memory_of(model, variant, place, settings)
         if next(memory_shortfalls(memory, target, place), None) is None:
             break
     assert settings is not None
@@ -250,13 +267,13 @@ def _partial_offload(
         threads=target.cpu.threads if target.cpu is not None else None,
     )
     budget = place.memory_bytes if place.memory_bytes is not None else 0
-    full = _memory(model, variant, place, settings).accelerator_high_bytes
-    none = _memory(model, variant, place, _with_layers(settings, 1)).accelerator_high_bytes
+    full = memory_of(model, variant, place, settings).accelerator_high_bytes
+    none = memory_of(model, variant, place, _with_layers(settings, 1)).accelerator_high_bytes
     per_layer = max((full - none) / max(most - 1, 1), 1.0)
     layers = min(most, int(1 + (budget - none) / per_layer))
     while layers >= 1:
         partial = _with_layers(settings, layers)
-        if _memory(model, variant, place, partial).accelerator_high_bytes <= budget:
+        if memory_of(model, variant, place, partial).accelerator_high_bytes <= budget:
             return evaluate(model, variant, target, place, partial, workload)
         layers -= 1
     return None
@@ -286,13 +303,39 @@ def _rank(quality: Quality, speed: float) -> float:
     return value - caution + speed
 
 
-def _family_matches(family: str, wanted: tuple[str, ...]) -> bool:
-    """"qwen" takes "Qwen3" and "Qwen2.5-Coder"; "Qwen3" does not take "Qwen3.5"."""
+def family_matches(family: str, wanted: tuple[str, ...]) -> bool:
+    """True where a wanted word starts the family's name: "qwen" takes "Qwen3", "Qwen3" does not take "Qwen3.5"."""
     name = family.lower()
     for word in wanted:
         start = word.lower()
-        if name == start or (name.startswith(start) and not name[len(start)] in ".0123456789"):
-            return True
-        if start.isalpha() and name.startswith(start):
+        if name.startswith(start) and (
+            start.isalpha() or name[len(start) : len(start) + 1] not in {*".0123456789"}
+        ):
             return True
     return False
+
+
+def memory_of(model: Model, variant: Variant, place: Place, settings: Settings) -> MemoryEstimate:
+    """The memory of a deployment at a place."""
+    assert model.architecture is not None
+    return estimate_memory(model.architecture, variant, settings, backend=place.processor.backend)
+
+
+def _speed(
+    model: Model, variant: Variant, target: Target, place: Place, settings: Settings, workload: Workload
+) -> SpeedEstimate | None:
+    assert model.architecture is not None
+    share, host = 1.0, None
+    if place.processor.accelerator is not None:
+        share = settings.offload_layers / (model.architecture.n_layer + 1)
+        host = target.cpu if share < 1 else None
+    return estimate_speed(
+        place.processor,
+        load_of(model, variant, settings.type_k, settings.type_v),
+        n_prompt=workload.prompt_tokens,
+        n_gen=workload.answer_tokens,
+        threads=settings.threads,
+        offload_fraction=share,
+        host=host,
+        micro_batch=settings.micro_batch,
+    )

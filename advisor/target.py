@@ -44,8 +44,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return next((place.processor for place in self.places if place.processor.backend == "cpu"), None)
 
 
-def make_target(device: Device, workload: Workload) -> Target:
-    """Choose the budget and the places to run. Raises NotEnoughEvidenceError for a device without memory."""
+def make_target(device: Device, workload: Workload, *, strict: bool = True) -> Target:
+    """Choose the budget and the places to run.
+
+    Raises NotEnoughEvidenceError for a device whose memory is not known, unless `strict` is off: a speed can be
+    estimated without knowing what fits.
+    """
     memory = device.memory
     budget = workload.budget or ("now" if memory.budget_now_bytes is not None else "cleared")
     if budget == "now":
@@ -58,7 +62,7 @@ def make_target(device: Device, workload: Workload) -> Target:
     if given is not None:
         host = given if memory.total_bytes is None else min(given, memory.total_bytes)
     places = tuple(_place(device, processor, budget, host) for processor in processors(device))
-    if host is None and all(place.memory_bytes is None for place in places):
+    if strict and host is None and all(place.memory_bytes is None for place in places):
         raise NotEnoughEvidenceError(
             f"the memory of '{device.name or 'this device'}' is not known; give --memory-budget or "
             "memory.total_bytes in the device file"

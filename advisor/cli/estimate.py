@@ -1,0 +1,143 @@
+"""`slm-advisor estimate`: one deployment, or a batch of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from advisor.cli.options import device_option, json_option, split_model
+from advisor.cli.output import write_json, write_text
+
+
+@click.command(
+    epilog="Examples:  slm-advisor estimate Qwen2.5-7B-Instruct:Q4_K_M --context 8192\n\n"
+    "slm-advisor estimate llama-3.1-8b:Q8_0 --device 'RTX 4090' --json\n\n"
+    "slm-advisor estimate --batch rows.jsonl > answers.jsonl"
+)
+@click.argument("model", metavar="MODEL:QUANT", required=False)
+@device_option
+@click.option("--backend", metavar="NAME", help="cpu, cuda, metal, vulkan, rocm, opencl, hexagon or sycl.")
+@click.option("--context", "context_length", type=int, metavar="N", help="Context length in tokens.")
+@click.option("--n-prompt", type=int, metavar="N", help="Tokens of the prompt.")
+@click.option("--n-gen", type=int, metavar="N", help="Tokens to generate.")
+@click.option("--task", default="general", metavar="TASK", help="The task whose quality is shown.")
+@click.option("--language", "languages", multiple=True, metavar="CODE", help="Language of the text: ja, de …")
+@click.option("--type-k", metavar="TYPE", help="Type of the K cache: f16, q8_0 …")
+@click.option("--type-v", metavar="TYPE", help="Type of the V cache.")
+@click.option("--micro-batch", type=int, metavar="N", help="Prompt tokens computed at once.")
+@click.option("--offload-layers", type=int, metavar="N", help="Layers on the accelerator; all by default.")
+@click.option("--threads", type=int, metavar="N", help="CPU threads.")
+@click.option("--batch", metavar="ROWS.jsonl|-", help="Estimate a row a line; '-' reads standard input.")
+@json_option
+def estimate(
+    model: str | None,
+    device: str | None,
+    backend: str | None,
+    context_length: int | None,
+    n_prompt: int | None,
+    n_gen: int | None,
+    task: str,
+    languages: tuple[str, ...],
+    type_k: str | None,
+    type_v: str | None,
+    micro_batch: int | None,
+    offload_layers: int | None,
+    threads: int | None,
+    batch: str | None,
+    as_json: bool,
+) -> int:
+    """Memory, speed and quality of one deployment with every term, or of many rows.
+
+    A row of --batch is a JSON object with `model` and `quant`, and may have id, device (a name or an object),
+    context_length, backend, threads, n_prompt, n_gen, depth, type_k, type_v, micro_batch and offload_layers.
+    Exit code 3 if a line of the batch could not be answered.
+    """
+    if batch is not None:
+        if model is not None:
+            raise click.UsageError("give MODEL:QUANT or --batch, not both", click.get_current_context())
+        return _run_batch(batch)
+    if model is None:
+        raise click.UsageError("MODEL:QUANT or --batch is missing", click.get_current_context())
+    from advisor.candidates import evaluate
+    from advisor.errors import InvalidInputError
+    from advisor.estimate import choose_place, make_settings
+    from advisor.report.documents import EstimateDocument
+    from advisor.report.view import deployment_view, device_summary
+    from advisor.target import make_target
+    from advisor.workload import make_workload
+    from profiles.detect import resolve_device
+
+    entry, quant = split_model(model)
+    if quant is None:
+        raise InvalidInputError(
+            f"'{model}' names no quantization; write it like {entry.name}:Q4_K_M, one of "
+            f"{', '.join(variant.quant for variant in entry.variants) or 'none: ' + str(entry.unsupported)}"
+        )
+    workload = make_workload(
+        task=task,
+        languages=languages,
+        context_length=context_length,
+        prompt_tokens=n_prompt,
+        answer_tokens=n_gen,
+    )
+    target = make_target(resolve_device(device), workload, strict=False)
+    place = choose_place(target, backend)
+    settings = make_settings(
+        place,
+        entry,
+        context_length=workload.context_length,
+        type_k=type_k,
+        type_v=type_v,
+        micro_batch=micro_batch,
+        offload_layers=offload_layers,
+        threads=threads,
+    )
+    candidate = evaluate(entry, entry.variant(quant), target, place, settings, workload)
+    deployment = deployment_view(candidate, target, workload)
+    if as_json:
+        assumptions = () if candidate.speed is None else candidate.speed.assumptions
+        write_json(
+            "estimate",
+            EstimateDocument(device=device_summary(target), deployment=deployment, notes=assumptions),
+        )
+    else:
+        from advisor.report.table import deployment_lines, render
+
+        write_text(render(*deployment_lines(deployment)))
+    return 0
+
+
+def _run_batch(source: str) -> int:
+    """Stream rows to answers; 3 if any line could not be answered."""
+    import msgspec
+
+    from advisor.estimate import ErrorLine, estimate_lines
+
+    encoder = msgspec.json.Encoder()
+    failed = 0
+    out = sys.stdout.buffer
+    buffer = bytearray()
+    for answer in estimate_lines(_lines(source)):
+        failed += isinstance(answer, ErrorLine)
+        encoder.encode_into(answer, buffer, len(buffer))
+        buffer += b"\n"
+        # A pipe from a live producer gets each answer at once; a file is answered in blocks.
+        if source == "-" or len(buffer) > 1 << 16:
+            out.write(buffer)
+            buffer.clear()
+            if source == "-":
+                out.flush()
+    out.write(buffer)
+    out.flush()
+    return 3 if failed else 0
+
+
+def _lines(source: str) -> Iterator[bytes]:
+    if source == "-":
+        yield from sys.stdin.buffer
+        return
+    with Path(source).open("rb") as file:
+        yield from file

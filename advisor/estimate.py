@@ -1,0 +1,317 @@
+"""One deployment, or many, estimated without ranking: what fits is for `recommend`, what it is for here.
+
+A request names a device, a model and a quantization, and may fix every setting. A batch is a stream of such
+requests as JSON lines: a line in gives a line out with the same `id`, a bad line gives an error line, and the
+rest go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+import msgspec
+
+from advisor.candidates import COMFORT, memory_of, memory_shortfalls
+from advisor.catalog import Model, load_catalog
+from advisor.errors import AdvisorError, InvalidInputError, NotEnoughEvidenceError
+from advisor.evidence import Value
+from advisor.memory import KV_TYPES, MemoryEstimate, Settings
+from advisor.speed import Load, Processor, estimate_speed, load_of, with_backend
+from advisor.target import Place, Target, make_target
+from advisor.workload import MAX_CONTEXT, make_workload
+from profiles.detect import resolve_device
+from profiles.device import Backend
+from profiles.errors import ProfilesError
+from quantize.errors import QuantizeError
+from quantize.types import parse_preset
+
+MAX_LINE_BYTES = 1 << 20
+MAX_PREPARED = 20_000  # lookups kept; past that a batch starts afresh rather than grow without end
+BATCH_CONTEXT = 4096
+BACKENDS: tuple[str, ...] = get_args(Backend)
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a batch. Unset fields take the defaults of llama-bench: a prompt of 512 tokens, 128 generated."""
+
+    model: str
+    quant: str
+    id: str | int | float | None = None
+    device: str | dict[str, Any] | None = None
+    context_length: int | None = None
+    backend: str | None = None
+    threads: int | None = None
+    n_prompt: int | None = None
+    n_gen: int | None = None
+    depth: int | None = None
+    type_k: str | None = None
+    type_v: str | None = None
+    micro_batch: int | None = None
+    offload_layers: int | None = None
+
+
+def choose_place(target: Target, backend: str | None) -> Place:
+    """The place to run: the best one, or the one a backend names.
+
+    An accelerator can be driven through another backend than the one its library entry gives (Vulkan on an NVIDIA
+    card, Hexagon beside Adreno on a phone). Raises InvalidInputError for a backend the device has nothing for.
+    """
+    if backend is None:
+        return target.places[0]
+    if backend not in BACKENDS:
+        raise InvalidInputError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
+    for place in target.places:
+        if place.processor.backend == backend:
+            return place
+    if backend != "cpu":
+        for place in target.places:
+            if place.processor.accelerator is not None:
+                return msgspec.structs.replace(place, processor=with_backend(place.processor, backend))
+    raise InvalidInputError(
+        f"'{target.device.name or 'the device'}' has no accelerator for backend '{backend}'; "
+        f"it has {', '.join(place.processor.backend for place in target.places)}"
+    )
+
+
+def make_settings(
+    place: Place,
+    model: Model,
+    *,
+    context_length: int,
+    type_k: str | None = None,
+    type_v: str | None = None,
+    micro_batch: int | None = None,
+    offload_layers: int | None = None,
+    threads: int | None = None,
+) -> Settings:
+    """Settings with what was not given filled in: all layers on an accelerator, none on a CPU.
+
+    Raises InvalidInputError naming the value that is out of range.
+    """
+    if model.architecture is None:
+        raise NotEnoughEvidenceError(f"{model.name}: {model.unsupported or 'its tensors are not known'}")
+    most = model.architecture.n_layer + 1
+    if place.processor.accelerator is None:
+        if offload_layers:
+            raise InvalidInputError(f"offload-layers {offload_layers}: there is no accelerator to offload to")
+        offload_layers = 0
+    kv_type, default_batch = COMFORT[0]
+    return Settings(
+        context_length=_within("context", context_length, context_length, 1, MAX_CONTEXT),
+        type_k=_kv_type("type-k", type_k or kv_type),
+        type_v=_kv_type("type-v", type_v or kv_type),
+        micro_batch=_within("micro-batch", micro_batch, default_batch, 1, 65_536),
+        offload_layers=min(_within("offload-layers", offload_layers, most, 0, 10_000), most),
+        threads=_within("threads", threads, place.processor.threads, 1, 4096),
+    )
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a batch's output. `fits` is null where the device's memory is not known."""
+
+    id: str | int | float | None
+    device: str | None
+    model: str
+    quant: str
+    backend: str
+    threads: int | None
+    pp_tokens_per_s: Value | None
+    tg_tokens_per_s: Value | None
+    ttft_s: Value | None
+    file_bytes: int
+    memory_bytes: Value
+    host_bytes: int
+    accelerator_bytes: int
+    fits: bool | None
+    assumptions: tuple[str, ...]
+
+
+class ErrorLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bad line gives; `error` says which value was wrong."""
+
+    id: str | int | float | None
+    error: str
+    nearest: tuple[str, ...] = ()
+
+
+def estimate_lines(lines: Iterable[bytes]) -> Iterator[Line | ErrorLine]:
+    """Estimate a stream of JSON lines; blank lines are skipped. Nothing is raised for a bad line."""
+    batch = _Batch()
+    for line in lines:
+        if line.strip():
+            yield batch.answer(line)
+
+
+class _Batch:
+    """What rows have in common is looked up once: devices by their text, models, plans, memory estimates."""
+
+    def __init__(self) -> None:
+        self._catalog = load_catalog()
+        self._targets: dict[str | bytes, Target] = {}
+        self._prepared: dict[tuple[object, ...], _Prepared] = {}
+        self._workload = make_workload()
+        self._strict = msgspec.json.Decoder(Row)
+
+    def answer(self, line: bytes) -> Line | ErrorLine:
+        identity: str | int | float | None = None
+        try:
+            if len(line) > MAX_LINE_BYTES:
+                raise InvalidInputError(
+                    f"the line has {len(line)} bytes, more than the {MAX_LINE_BYTES} allowed"
+                )
+            row = self._strict.decode(line)
+            identity = row.id
+            return self._estimate(row)
+        except (AdvisorError, ProfilesError, QuantizeError) as error:
+            return ErrorLine(id=identity, error=str(error), nearest=tuple(getattr(error, "nearest", ())))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return ErrorLine(id=_identity_of(line), error=f"not a row: {error}")
+
+    def _estimate(self, row: Row) -> Line:
+        prepared = self._prepare(row)
+        n_prompt = _tokens("n_prompt", row.n_prompt, 512)
+        n_gen = _tokens("n_gen", row.n_gen, 128)
+        depth = _tokens("depth", row.depth, 0)
+        speed = estimate_speed(
+            prepared.processor,
+            prepared.load,
+            n_prompt=n_prompt,
+            n_gen=n_gen,
+            depth=depth,
+            threads=prepared.threads,
+            offload_fraction=prepared.offload_fraction,
+            host=prepared.host,
+            micro_batch=prepared.micro_batch,
+        )
+        memory = prepared.memory
+        return Line(
+            id=row.id,
+            device=prepared.device,
+            model=prepared.model,
+            quant=prepared.quant,
+            backend=prepared.processor.backend,
+            threads=prepared.threads,
+            pp_tokens_per_s=None if speed is None else speed.pp,
+            tg_tokens_per_s=None if speed is None else speed.tg,
+            ttft_s=None if speed is None else speed.ttft_s,
+            file_bytes=prepared.file_bytes,
+            memory_bytes=memory.reserved,
+            host_bytes=memory.host_bytes,
+            accelerator_bytes=memory.accelerator_bytes,
+            fits=prepared.fits,
+            assumptions=() if speed is None else speed.assumptions,
+        )
+
+    def _prepare(self, row: Row) -> _Prepared:
+        key: str | bytes | None
+        key = row.device if isinstance(row.device, str) else msgspec.json.encode(row.device)
+        signature = (
+            key,
+            row.model,
+            row.quant,
+            row.backend,
+            row.context_length,
+            row.type_k,
+            row.type_v,
+            row.micro_batch,
+            row.offload_layers,
+            row.threads,
+        )
+        prepared = self._prepared.get(signature)
+        if prepared is None:
+            if len(self._prepared) >= MAX_PREPARED:
+                self._prepared.clear()
+            prepared = self._prepared[signature] = self._make(row, key)
+        return prepared
+
+    def _make(self, row: Row, key: str | bytes) -> _Prepared:
+        model = self._catalog.find(row.model)
+        variant = model.variant(parse_preset(row.quant))
+        target = self._target(row.device, key)
+        place = choose_place(target, row.backend)
+        settings = make_settings(
+            place,
+            model,
+            context_length=row.context_length if row.context_length is not None else BATCH_CONTEXT,
+            type_k=row.type_k,
+            type_v=row.type_v,
+            micro_batch=row.micro_batch,
+            offload_layers=row.offload_layers,
+            threads=row.threads,
+        )
+        assert model.architecture is not None
+        memory = memory_of(model, variant, place, settings)
+        known = target.host_bytes is not None or place.memory_bytes is not None
+        offloaded = settings.offload_layers / (model.architecture.n_layer + 1)
+        whole = place.processor.accelerator is None or offloaded >= 1
+        return _Prepared(
+            device=target.device.name,
+            model=model.id,
+            quant=variant.quant,
+            processor=place.processor,
+            host=None if whole else target.cpu,
+            offload_fraction=1.0 if whole else offloaded,
+            threads=settings.threads,
+            micro_batch=settings.micro_batch,
+            load=load_of(model, variant, settings.type_k, settings.type_v),
+            memory=memory,
+            file_bytes=variant.file_bytes,
+            fits=not any(memory_shortfalls(memory, target, place)) if known else None,
+        )
+
+    def _target(self, device: str | dict[str, Any] | None, key: str | bytes) -> Target:
+        target = self._targets.get(key)
+        if target is None:
+            if len(self._targets) >= MAX_PREPARED:
+                self._targets.clear()
+            target = self._targets[key] = make_target(resolve_device(device), self._workload, strict=False)
+        return target
+
+
+class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a row that does not depend on its token counts."""
+
+    device: str | None
+    model: str
+    quant: str
+    processor: Processor
+    host: Processor | None
+    offload_fraction: float
+    threads: int | None
+    micro_batch: int
+    load: Load
+    memory: MemoryEstimate
+    file_bytes: int
+    fits: bool | None
+
+
+def _identity_of(line: bytes) -> str | int | float | None:
+    """The id of a line that is no valid row, where it has one."""
+    try:
+        return msgspec.json.decode(line[:MAX_LINE_BYTES], type=_Identity).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class _Identity(msgspec.Struct):
+    id: str | int | float | None = None
+
+
+def _tokens(name: str, value: int | None, default: int) -> int:
+    return _within(name, value, default, 0, MAX_CONTEXT)
+
+
+def _within(name: str, value: int | None, default: int, low: int, high: int) -> int:
+    if value is None:
+        return default
+    if not low <= value <= high:
+        raise InvalidInputError(f"{name} {value} is out of range; it must be between {low} and {high}")
+    return value
+
+
+def _kv_type(name: str, text: str) -> str:
+    kind = text.lower()
+    if kind not in KV_TYPES:
+        raise InvalidInputError(f"{name} '{text}' is no KV cache type; choose one of {', '.join(KV_TYPES)}")
+    return kind
