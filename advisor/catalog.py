@@ -143,7 +143,7 @@ class Catalog:
     def _names(self) -> NameTable[Model]:
         table: NameTable[Model] = NameTable()
         for model in self.models:
-            table.add(model, [model.id, model.name, *model.aliases, *([model.ollama] if model.ollama else [])])
+            table.add(model, model.name, [model.id, *model.aliases, *([model.ollama] if model.ollama else [])])
         return table
 
     def find(self, text: str) -> Model:

@@ -16,16 +16,17 @@ from typing import Generic, TypeVar
 Named = TypeVar("Named")
 
 _SEPARATORS = re.compile(r"[\s_\-:,]+")
-_OPTIONAL = re.compile(
-    r"instruct|chat|it|hf|meta|preview|pt|gguf|bf16|f16|i1"
-    r"|v\d+(\.\d+)?"  # v0.3
-    r"|\d{4}|\d{6}"  # 2407, 202606
-)
+_TRAINING = r"instruct\d*|chat|it"
+_STORAGE = r"hf|meta|gguf|bf16|f16|i1"
+_RELEASE = r"preview|pt|v\d+(\.\d+)?|\d{4}|\d{6}"  # v0.3, 2407, 202606
+_OPTIONAL = re.compile(f"{_TRAINING}|{_STORAGE}|{_RELEASE}")
 _PACKING = re.compile(
     # What a file name adds to a model's: "-Q4_K_M", ".q4_k_m", "-UD-Q4_K_XL", "-QAT-Q4_0", "-GGUF".
     r"([-_.:](ud|qat|gguf|i1|bf16|f16|f32|mxfp4(_moe)?|i?q\d+(_\d|_k|_k_(s|m|l|xl)|_(xxs|xs|s|m|nl|xl))?))+$",
     re.IGNORECASE,
 )
+_STORED = re.compile(_STORAGE)
+_TRAINED = re.compile(f"{_TRAINING}|{_STORAGE}")
 
 
 def parts(name: str) -> list[str]:
@@ -46,18 +47,18 @@ def canonical(name: str) -> str:
     return join(parts(name))
 
 
-def shortened(name: str) -> list[tuple[int, str]]:
-    """Each spelling of a name with optional parts left out, as (how many, spelling); the full one is first."""
+def shortened(name: str, optional: re.Pattern[str] = _OPTIONAL) -> dict[str, int]:
+    """Each spelling of a name with optional parts left out -> how many were; the full spelling comes first."""
     name_parts = parts(name)
     # The first part names the family: never left out, but for "Meta-Llama".
-    optional = [i for i, part in enumerate(name_parts) if (i or part == "meta") and _OPTIONAL.fullmatch(part)]
+    droppable = [i for i, part in enumerate(name_parts) if (i or part == "meta") and optional.fullmatch(part)]
     spellings: dict[str, int] = {}
-    for count in range(min(len(optional), 4) + 1):
-        for left_out in itertools.combinations(optional, count):
+    for count in range(min(len(droppable), 4) + 1):
+        for left_out in itertools.combinations(droppable, count):
             spelling = join(part for i, part in enumerate(name_parts) if i not in left_out)
             if spelling:
                 spellings.setdefault(spelling, count)
-    return [(count, spelling) for spelling, count in spellings.items()]
+    return spellings
 
 
 class NameTable(Generic[Named]):
@@ -66,14 +67,17 @@ class NameTable(Generic[Named]):
     def __init__(self) -> None:
         self._exact: dict[str, Named] = {}
         self._loose: dict[str, list[tuple[int, Named]]] = {}
-        self._shown: dict[str, str] = {}
+        self._labels: dict[str, str] = {}
 
-    def add(self, thing: Named, names: Iterable[str]) -> None:
-        """Register a thing under its names; the earliest thing keeps a name that two claim in full."""
-        for name in names:
+    def add(self, thing: Named, label: str, others: Iterable[str]) -> None:
+        """Register a thing under its label, which is shown, and other names.
+
+        The earliest thing keeps a name that two claim in full.
+        """
+        for name in (label, *others):
             self._exact.setdefault(name.lower(), thing)
-            self._shown.setdefault(canonical(name), name)
-            for count, spelling in shortened(name):
+            self._labels.setdefault(canonical(name), label)
+            for spelling, count in shortened(name).items():
                 self._loose.setdefault(spelling, []).append((count, thing))
 
     def candidates(self, text: str) -> list[Named]:
@@ -83,22 +87,34 @@ class NameTable(Generic[Named]):
         if exact is not None:
             return [exact]
         organisation, _, rest = text.partition("_")
-        for spelled in dict.fromkeys(
-            [text, _PACKING.sub("", text), *([rest, _PACKING.sub("", rest)] if organisation and rest else [])]
-        ):
-            for _, spelling in shortened(spelled):
-                found = self._loose.get(spelling)
-                if found:
-                    fewest = min(count for count, _ in found)
-                    return list({id(thing): thing for count, thing in found if count == fewest}.values())
+        spelled = [text, _PACKING.sub("", text)]
+        if organisation and rest:
+            spelled += [rest, _PACKING.sub("", rest)]
+        for each in dict.fromkeys(spelled):
+            for spelling in shortened(each, _STORED):
+                if found := self._fewest(spelling):
+                    return found
+        # "Qwen3-1.7B-Instruct" is Qwen3-1.7B, which has no other name; but "glm-4-9b-chat" is not GLM-4-9B-0414.
+        for each in dict.fromkeys(spelled):
+            for spelling in shortened(each, _TRAINED):
+                if found := self._fewest(spelling, at_most=0):
+                    return found
         return []
 
+    def _fewest(self, spelling: str, at_most: int = 9) -> list[Named]:
+        """The things whose names need the fewest parts left out to be spelled so."""
+        found = self._loose.get(spelling, [])
+        fewest = min((count for count, _ in found), default=0)
+        if fewest > at_most:
+            return []
+        return list({id(thing): thing for count, thing in found if count == fewest}.values())
+
     def nearest(self, text: str, n: int = 5) -> tuple[str, ...]:
-        """Names that look like `text`, most alike first."""
+        """Labels of things with a name like `text`, most alike first."""
         import difflib
 
         spelling = canonical(text)
-        near = difflib.get_close_matches(spelling, self._shown, n=n, cutoff=0.5)
+        near = difflib.get_close_matches(spelling, self._labels, n=3 * n, cutoff=0.5)
         if len(spelling) > 2:
-            near += [known for known in self._shown if spelling in known and known not in near][: n - len(near)]
-        return tuple(dict.fromkeys(self._shown[known] for known in near[:n]))
+            near += [known for known in self._labels if spelling in known]
+        return tuple(dict.fromkeys(self._labels[known] for known in near))[:n]

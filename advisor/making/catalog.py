@@ -18,8 +18,13 @@ import msgspec
 
 from advisor.catalog import CATALOG_FOLDER, INDEX_FILE, Index, Model, Variant
 from advisor.catalog_file import Entry, Family, model_of, read_family
+from advisor.making.sizes import SizesError, engine_version, size_table
 from advisor.tokenizer_size import tokenizer_bytes
 from quantize.architecture import Architecture
+
+
+class RefusedError(Exception):
+    """Models that claim to run and that the engine does not take."""
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -67,9 +72,8 @@ def build(*, with_engine: bool = True) -> Index:
     tables: dict[Architecture, int] = {}
     size_tables: list[tuple[Variant, ...]] = []
     table_of: list[int | None] = []
+    refused: list[str] = []
     if with_engine:
-        from advisor.making.sizes import engine_version
-
         version = engine_version()
         engine = f"llama-cpp-python {version.package}"
     models = [model_of(entry, family.family) for family in families for entry in family.model]
@@ -79,9 +83,18 @@ def build(*, with_engine: bool = True) -> Index:
             table_of.append(None)
             continue
         if arch not in tables:
-            tables[arch] = len(size_tables)
-            size_tables.append(variants_of(arch))
+            try:
+                size_tables.append(variants_of(arch))
+            except SizesError as error:
+                refused.append(f"{model.id}: {str(error).splitlines()[-1]}")
+                table_of.append(None)
+                continue
+            tables[arch] = len(size_tables) - 1
         table_of.append(tables[arch])
+    if refused:
+        raise RefusedError(
+            "the engine refuses these models; say why in their field 'unsupported':\n" + "\n".join(refused)
+        )
     used = {key for model in models for key in model.sources.values()}
     return Index(
         catalog_version=_version(hashes, engine),
@@ -96,8 +109,6 @@ def build(*, with_engine: bool = True) -> Index:
 
 def variants_of(arch: Architecture) -> tuple[Variant, ...]:
     """Every preset of an architecture, largest first, sized by the engine."""
-    from advisor.making.sizes import size_table
-
     variants = [
         Variant(
             quant=quant,

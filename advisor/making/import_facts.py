@@ -105,7 +105,7 @@ def _entry(
         parameters=parameters,
         parameters_check=check,
         parameters_note=note,
-        unsupported=unsupported,
+        unsupported=unsupported or tables["unsupported"].get(model_id),
         license=license_id,
         license_class=license_class,
         gated=fact["license"]["gated"],
