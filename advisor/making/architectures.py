@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from quantize.architecture import Architecture, parameter_count
+from quantize.architecture import Architecture, parameter_count, tensors
 from quantize.errors import QuantizeError
 
 Check = Literal["exact", "within 0.5%", "unverified"]
@@ -53,17 +53,17 @@ def architecture_of(entry: dict[str, Any]) -> tuple[Architecture | None, str | N
 def published_parameters(entry: dict[str, Any], arch: Architecture | None) -> tuple[int, Check, str]:
     """Parameters of the text model, how the architecture compares with the published count, and what to know.
 
-    With an architecture, the number is that of the tensors in its GGUF; otherwise what is published.
+    With an architecture, the number is that of its tensors; otherwise what is published. Publishers disagree on
+    whether buffers (what balances experts, the scale of a block) are parameters: with or without is exact.
     """
     published, note = _published(entry)
     if arch is None:
         return published, "unverified", note
     counted = parameter_count(arch)
-    off = abs(counted - published) / published
-    if "unverified" in note:
-        return counted, "unverified", note
-    if off == 0:
+    buffers = sum(t.n_elements for t in tensors(arch) if not t.counted and t.name.endswith(_BUFFERS))
+    if published in (counted, counted + buffers):
         return counted, "exact", note
+    off = abs(counted - published) / published
     if off <= 0.005:
         return counted, "within 0.5%", "; ".join(filter(None, (note, f"published: {published:,}")))
     return counted, "unverified", "; ".join(filter(None, (note, f"published: {published:,}, {off:.1%} off")))
@@ -72,26 +72,24 @@ def published_parameters(entry: dict[str, Any], arch: Architecture | None) -> tu
 def _published(entry: dict[str, Any]) -> tuple[int, str]:
     """The published count of the text model, and what was left out of the stored count to get it."""
     params = entry["params"]
-    if params["total_stored"] is None:
-        # MobileLLM: the paper gives rounded counts.
+    stored, text = params["total_stored"], params.get("text_params")
+    if stored is None:
         return int(_PAPER_COUNTS[entry["hf_id"]]), "published rounded, in the model's paper"
-    towers = {key: params.get(key) or 0 for key in _TOWERS}
-    text = params.get("text_params")
-    if text is None and any(towers.values()):
-        text = params["total_stored"] - sum(towers.values())
-        return text, f"stored {params['total_stored']:,} less vision and audio"
+    for row in _facts()["elsewhere"]:
+        if _matches(entry, row):
+            return (text or stored) - sum(row["parameters"]), f"{stored:,} stored; {row['what']}"
     if text is not None:
-        return text, f"text model only; {params['total_stored']:,} stored"
-    extra = params.get("explained_extra")
-    if extra and params["check"] == "exact_after_explained_extra":
-        return params["computed_unique"], f"{params['total_stored']:,} stored, {extra['params']:,} of them: {extra['what']}"
+        return text, f"text model only; {stored:,} stored"
+    if towers := sum(params.get(key) or 0 for key in _TOWERS):
+        return stored - towers, f"{stored:,} stored, {towers:,} of them vision and audio"
     if "duplicate_lm_head" in params["check"]:
-        return params["computed_unique"], f"{params['total_stored']:,} stored: the tied output head is stored twice"
-    if params["check"] == "approx":
-        return params["total_stored"] - extra["params"], f"{params['total_stored']:,} stored, about {extra['params']:,} of them: {extra['what']}"
-    return params["total_stored"], ""
+        return params["computed_unique"], f"{stored:,} stored: the tied output head is stored twice"
+    if extra := params.get("explained_extra"):
+        return stored - extra["params"], f"{stored:,} stored, {extra['params']:,} of them: {extra['what']}"
+    return stored, ""
 
 
+_BUFFERS = ("exp_probs_b.bias", "layer_output_scale.weight")
 _TOWERS = ("vision_params", "audio_params", "vision_embed_params", "audio_embed_params", "projector_params")
 # arXiv 2402.14905 and github facebookresearch/MobileLLM, in parameters.
 _PAPER_COUNTS = {

@@ -103,6 +103,22 @@ DELTANET: Block = {
     "ssm_norm.weight": "state",
     "ssm_out.weight": "inner embd",
 }
+# Kimi delta attention, as Ling 3 has it; its projections are those of attention.
+KDA: Block = {
+    "attn_q.weight": "embd inner",
+    "attn_k.weight": "embd inner",
+    "attn_v.weight": "embd inner",
+    "attn_output.weight": "inner embd",
+    "ssm_conv1d_q.weight": "conv one inner one",
+    "ssm_conv1d_k.weight": "conv one inner one",
+    "ssm_conv1d_v.weight": "conv one inner one",
+    "ssm_f_a.weight": "embd inner",
+    "ssm_g_a.weight": "embd inner",
+    "ssm_beta.weight": "embd ssm_head",
+    "ssm_a": "one ssm_head",
+    "ssm_dt.bias": "inner",
+    "ssm_norm.weight": "state",
+}
 SHORTCONV: Block = {
     "shortconv.conv.weight": "conv embd",
     "shortconv.in_proj.weight": "embd embd3",
@@ -174,7 +190,7 @@ MIXTURE_SHARED = MIXTURE | SHARED_EXPERT
 PER_LAYER_INPUT: Block = {
     "inp_gate.weight": "embd ple",
     "proj.weight": "ple embd",
-    "post_norm.weight": "embd",
+    "post_norm.weight": "ple_embd",
 }
 ALTUP_LAUREL: Block = {
     "altup_correct_coef.weight": "altup altup",
@@ -206,3 +222,15 @@ NEXTN: Block = {
     "nextn.hnorm.weight": "embd",
     "nextn.shared_head_norm.weight": "embd",
 }
+
+# Not trained, and left out of published parameter counts: rotary frequencies that the converter computes, what
+# balances the load of experts in training, and a scale that only some publish as a parameter.
+BUFFERS = frozenset(
+    {
+        "rope_freqs.weight",
+        "rope_factors_long.weight",
+        "rope_factors_short.weight",
+        "exp_probs_b.bias",
+        "layer_output_scale.weight",
+    }
+)

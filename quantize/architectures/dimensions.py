@@ -26,11 +26,12 @@ KINDS: dict[str, LayerKind] = {
     "s": "attention",  # over a sliding window
     "m": "mamba2",
     "d": "deltanet",
+    "k": "deltanet",  # Kimi delta attention
     "c": "shortconv",
     "p": "parallel",  # attention and mamba2 side by side
     "f": "ffn",  # a feed-forward network and no mixer
 }
-_RECURRENT = frozenset("mdcp")
+_RECURRENT = frozenset("mdkcp")
 _ATTENTION = frozenset("asp")
 
 
@@ -217,7 +218,7 @@ def check(arch: Architecture) -> None:
             raise InvalidModelError(f"{arch.name}: {field} = {value} is out of range (at most {limit:,})")
     if unknown := set(arch.pattern) - set(KINDS) or not arch.pattern:
         raise InvalidModelError(f"{arch.name}: pattern {arch.pattern!r} has unknown letters {unknown}")
-    needs = (("s", "window"), ("m", "ssm"), ("d", "ssm"), ("p", "ssm"), ("c", "conv_kernel"))
+    needs = (("s", "window"), ("m", "ssm"), ("d", "ssm"), ("k", "ssm"), ("p", "ssm"), ("c", "conv_kernel"))
     for code, field in needs:
         if code in arch.pattern and getattr(arch, field) is None:
             raise InvalidModelError(f"{arch.name}: pattern {arch.pattern!r} needs {field}")

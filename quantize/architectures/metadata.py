@@ -37,6 +37,7 @@ _CONSTANTS: dict[str, dict[str, Value]] = {
     "lfm2moe": _SIGMOID,
     "afmoe": _SIGMOID,
     "bailingmoe2": _SIGMOID,
+    "bailingmoe3": _SIGMOID | {"kda.gate_lower_bound": -5.0},
     "ernie4_5-moe": {"interleave_moe_layer_step": 1},
     "qwen3vl": {"rope.dimension_sections": (24, 20, 20, 0)},
     "qwen35": {"rope.dimension_sections": (11, 11, 10, 0)},
@@ -157,6 +158,8 @@ def _state_keys(arch: Architecture) -> dict[str, Value]:
             "ssm.time_step_rank": ssm.n_head,
             "ssm.group_count": ssm.n_group,
         }
+        if "k" in arch.pattern:
+            keys["kda.head_dim"] = ssm.state
     if arch.conv_kernel:
         keys["shortconv.l_cache"] = arch.conv_kernel
     if "d" in arch.pattern:

@@ -38,21 +38,18 @@ class Option(NamedTuple):
     """Tensors that some models of an architecture have.
 
     `where`: outside the blocks ("model"), in the feed-forward network ("dense", "experts") or in blocks that have
-    such a mixer ("attention", "mamba2"). `counted`: they count towards the published number of parameters.
+    such a mixer ("attention", "mamba2").
     """
 
     where: str
     tensors: Block
-    counted: bool = True
 
 
 OPTIONS: dict[str, Option] = {
-    # Computed by the converter from config.json, not trained.
-    "rope_freqs": Option("model", {"rope_freqs.weight": "rot_half"}, counted=False),
+    "rope_freqs": Option("model", {"rope_freqs.weight": "rot_half"}),
     "rope_factors": Option(
         "model",
         {"rope_factors_long.weight": "rot_half", "rope_factors_short.weight": "rot_half"},
-        counted=False,
     ),
     "qkv_bias": Option("attention", b.QKV_BIAS),
     "attn_output_bias": Option("attention", b.ATTN_OUTPUT_BIAS),
@@ -196,6 +193,14 @@ PLANS: dict[str, Plan] = {
         experts=b.MIXTURE_SHARED,
         options=("balance_bias",),
         nextn=b.NEXTN,
+    ),
+    "bailingmoe3": Plan(
+        {
+            "a": b.PRE_NORMS | b.LATENT_Q | b.DIRECT_Q | b.LATENT_ATTENTION | b.HEAD_GATE,
+            "k": b.PRE_NORMS | b.KDA,
+        },
+        experts=b.MIXTURE_SHARED,
+        options=("balance_bias",),
     ),
     "minicpm3": Plan({"a": b.PRE_NORMS | b.LATENT_Q | b.LATENT_ATTENTION_FUSED}, options=("rope_factors",)),
     # --- per-layer embeddings

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from quantize.architectures.blocks import Block
+from quantize.architectures.blocks import BUFFERS, Block
 from quantize.architectures.dimensions import Architecture, Layer, layer, letter, shared_width
 from quantize.architectures.plans import OPTIONS, Plan, plan_of
 from quantize.errors import InvalidModelError
@@ -19,6 +19,8 @@ SourceType = Literal["F16", "F32"]
 # Gemma 3n: fixed in the engine (llama-hparams.h) and in all published models.
 _N_ALTUP = 4
 _LAUREL_RANK = 64
+
+_PER_EXPERT = ("_exps.weight", "_exps.bias")
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ def active_parameter_count(arch: Architecture) -> int:
     """Parameters that one token uses: of stacked experts only those it is routed to."""
     share = (arch.moe.n_expert_used, arch.moe.n_expert) if arch.moe else (1, 1)
     return sum(
-        tensor.n_elements * share[0] // share[1] if "_exps." in tensor.name else tensor.n_elements
+        tensor.n_elements * share[0] // share[1] if tensor.name.endswith(_PER_EXPERT) else tensor.n_elements
         for tensor in tensors(arch)
         if tensor.counted
     )
@@ -83,7 +85,17 @@ def source_type(name: str, shape: tuple[int, ...]) -> SourceType:
 
 
 _ALWAYS_F32 = frozenset(
-    {"ffn_gate_inp", "ffn_gate_inp_shexp", "ssm_conv1d", "conv", "altup_correct_coef", "altup_predict_coef"}
+    {
+        "ffn_gate_inp",
+        "ffn_gate_inp_shexp",
+        "ssm_conv1d",
+        "ssm_conv1d_q",
+        "ssm_conv1d_k",
+        "ssm_conv1d_v",
+        "conv",  # shortconv.conv
+        "altup_correct_coef",
+        "altup_predict_coef",
+    }
 )
 
 
@@ -126,14 +138,14 @@ def _optional(
     for name in arch.optional:
         option = OPTIONS[name]
         if option.where in places:
-            yield from _named(prefix, option.tensors, dims, counted and option.counted)
+            yield from _named(prefix, option.tensors, dims, counted)
 
 
 def _named(prefix: str, block: Block, dims: dict[str, int], counted: bool = True) -> Iterator[Tensor]:
     for name, shape in block.items():
         sizes = tuple(dims[dimension] for dimension in shape.split())
         if 0 not in sizes:  # a width of 0 says that a model does without (no shared expert)
-            yield Tensor(prefix + name, sizes, source_type(name, sizes), counted)
+            yield Tensor(prefix + name, sizes, source_type(name, sizes), counted and name not in BUFFERS)
 
 
 def dimensions(arch: Architecture, index: int) -> dict[str, int]:
@@ -163,6 +175,7 @@ def dimensions(arch: Architecture, index: int) -> dict[str, int]:
         "ff2": 2 * unit.n_ff,
         "ple": ple,
         "ple_all": ple * arch.n_layer,
+        "ple_embd": arch.n_embd if ple else 0,
         "altup": _N_ALTUP,
         "altup_others": _N_ALTUP - 1,
         "altup_squared": _N_ALTUP**2,
