@@ -1,0 +1,519 @@
+"""How fast a model runs: prompt processing, token generation and time to first token, at grade `spec`.
+
+Generating a token reads every weight once, so its time is
+
+    overhead + weights / effective bandwidth + KV cache / effective bandwidth + arithmetic
+
+and processing a prompt multiplies every weight with every token, so its time is
+
+    overhead + operations / effective rate + weights / effective bandwidth
+
+with as few numbers beside the data sheet's as published measurements could tell apart. They are in speed.json,
+fitted by advisor/making/speed.py; docs/explanation/speed.md says how well they predict chips they have not seen.
+
+Everything here is a sum of positive terms, so more bandwidth is never slower and more depth never faster. What
+depends only on the processor and the model is computed once and kept (`_plan`).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from advisor.catalog import Model, Variant
+from advisor.evidence import Value
+from advisor.processors import GENERATIONS, Processor, processors, with_backend
+from quantize.architecture import Architecture, Layer, layers
+from quantize.types import TENSOR_TYPES, row_bytes
+
+__all__ = [
+    "Load",
+    "Processor",
+    "SpeedEstimate",
+    "estimate_speed",
+    "load_of",
+    "processors",
+    "with_backend",
+]
+
+COEFFICIENTS_FILE = Path(__file__).with_name("speed.json")
+Test = Literal["tg", "pp"]
+
+_TYPICAL_PROMPT = 512  # tokens, for the prompt rate of a request that has none
+_LINK_BYTES_PER_S = 12e9  # host memory to a discrete accelerator, PCIe 4.0 x8
+
+
+class WeightGroup(msgspec.Struct, frozen=True):
+    """Weights of one tensor type: `bytes_` that a token reads, and how many `weights` that is."""
+
+    type: str
+    bytes_: float
+    weights: float
+    head_weights: float = 0.0  # of them in the output head, which a prompt needs only once
+
+
+class CacheRead(msgspec.Struct, frozen=True):
+    """Attention layers of one window: cache bytes read and operations done for each position in it."""
+
+    window: int | None
+    bytes_per_position: float
+    flops_per_position: float
+
+
+class Load(msgspec.Struct, frozen=True, cache_hash=True):
+    """What generating a token asks of the hardware, for a model at a quantization and KV cache type."""
+
+    weights: tuple[WeightGroup, ...]
+    cache: tuple[CacheRead, ...]
+    nodes: tuple[tuple[str, int], ...]  # layer kinds and how many of each; "experts" counts their routers
+    state_bytes: float  # recurrent states, read and written
+    prompt_bytes: float  # weights that a long prompt reads: all experts
+    expert_share: float  # of the operations, in expert matrices
+    n_embd: int = 0
+
+
+class Coefficients(msgspec.Struct, frozen=True):
+    """speed.json: what was fitted. Times in seconds; efficiencies are shares of the data sheet's rate."""
+
+    provenance: dict[str, object]
+    accelerators: dict[str, AcceleratorCoefficients]
+    generations: dict[str, GenerationCoefficients]
+    cpu: CpuCoefficients
+    nodes: dict[str, float]  # cost of a layer kind in units of an attention layer
+    cpu_nodes: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    widening: float
+
+
+class AcceleratorCoefficients(msgspec.Struct, frozen=True):
+    """One backend. `prompt_rate` is in operations per FP32 shader operation, before type and generation."""
+
+    token_s: float
+    node_s: float
+    efficiency: float
+    cache_efficiency: float
+    state_efficiency: float
+    flops_per_weight: float
+    type_efficiency: dict[str, float]
+    node_factor: dict[str, float]
+    flash_decode: float  # rate with flash attention over rate without
+    prompt_s: float
+    prompt_rate: float
+    prompt_type: dict[str, float]
+    prompt_experts: float
+    attention_rate: float
+    flash_prompt: float
+
+
+class GenerationCoefficients(msgspec.Struct, frozen=True):
+    """A GPU generation, in units of its backend's typical one."""
+
+    decode: float = 1.0
+    prompt: float = 1.0
+
+
+class CpuCoefficients(msgspec.Struct, frozen=True):
+    """Kernels by instruction set: SIMD operations per weight to generate (`decode`) and per prompt token."""
+
+    token_s: float
+    node_s: float
+    sharpness: float
+    efficiency: dict[str, float]  # by device class; "" for the others
+    cache_efficiency: float
+    decode: dict[str, dict[str, float]]
+    prompt: dict[str, dict[str, float]]
+    prompt_s: float
+    prompt_experts: float
+    attention_ops: float
+    slow_core: float  # worth of an efficiency core, in performance cores
+    crowding: float  # growth of the overhead per thread beyond the performance cores
+
+
+class DecodeTerms(msgspec.Struct, frozen=True):
+    """Seconds for one generated token, by what they are spent on."""
+
+    overhead_s: float
+    weights_s: dict[str, float]
+    arithmetic_s: float
+    state_s: float
+    kv_cache_s: float
+    transfer_s: float
+    total_s: float
+
+
+class PromptTerms(msgspec.Struct, frozen=True):
+    """Seconds for the whole prompt, by what they are spent on."""
+
+    overhead_s: float
+    matrices_s: float
+    attention_s: float
+    weights_s: float
+    transfer_s: float
+    total_s: float
+
+
+class SpeedEstimate(msgspec.Struct, frozen=True):
+    """Tokens per second of prompt processing and token generation, and seconds to the first token."""
+
+    pp: Value
+    tg: Value
+    ttft_s: Value
+    prompt: PromptTerms
+    decode: DecodeTerms
+    assumptions: tuple[str, ...] = ()
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """A processor's seconds for a load: constants, and what each position in the cache adds."""
+
+    overhead_s: float
+    weights_s: dict[str, float]
+    weights_total_s: float
+    arithmetic_s: float
+    state_s: float
+    cache: tuple[tuple[int | None, float, float], ...]  # window, seconds a position: decode, prompt
+    prompt_s: float  # for a prompt
+    batch_s: float  # for each micro-batch: reading the weights
+    token_s: float  # for each prompt token
+    head_s: float  # output head of the last token
+    flash: tuple[
+        tuple[float, float], tuple[float, float]
+    ]  # factors on tg and pp without and with flash attention
+    tg: tuple[float, float]  # interval, as factors on the rate
+    pp: tuple[float, float]
+
+
+@lru_cache(maxsize=1)
+def coefficients() -> Coefficients:
+    """The fitted numbers that ship."""
+    return msgspec.json.decode(COEFFICIENTS_FILE.read_bytes(), type=Coefficients)
+
+
+def estimate_speed(
+    processor: Processor,
+    load: Load,
+    *,
+    n_prompt: int,
+    n_gen: int,
+    depth: int = 0,
+    threads: int | None = None,
+    offload_fraction: float = 1.0,
+    host: Processor | None = None,
+    micro_batch: int = 512,
+    flash_attention: bool | None = None,
+) -> SpeedEstimate | None:
+    """Speed of a request of `n_prompt` tokens and `n_gen` to answer, with `depth` tokens already in the cache.
+
+    Token generation is judged in the middle of the answer, position depth + n_prompt + n_gen/2. The part of the
+    model that is not offloaded (1 - `offload_fraction`) runs on `host`; the times add up. `flash_attention` None is
+    the middle of on and off. None when the bandwidth of a processor that is needed is not known.
+    """
+    if processor.bandwidth_bytes_per_s is None:
+        return None
+    near = _plan(processor, load, threads if processor.backend == "cpu" else None)
+    share = 1.0 if host is None else min(1.0, max(0.0, offload_fraction))
+    far = None
+    if host is not None and share < 1.0:
+        if host.bandwidth_bytes_per_s is None:
+            return None
+        far = _plan(host, load, threads)
+    decode = _decode(near, far, share, load, depth + n_prompt + n_gen / 2)
+    tokens = n_prompt or _TYPICAL_PROMPT
+    prompt = _prompt(near, far, share, load, tokens, depth, micro_batch)
+    tg, pp = 1 / decode.total_s, tokens / prompt.total_s
+    if flash_attention is not None:
+        tg, pp = tg * near.flash[flash_attention][0], pp * near.flash[flash_attention][1]
+    ttft = (n_prompt / pp if n_prompt else 0.0) + 1 / tg
+    tg_low, tg_high = near.tg if far is None else _wider(near.tg, far.tg)
+    pp_low, pp_high = near.pp if far is None else _wider(near.pp, far.pp)
+    return SpeedEstimate(
+        pp=Value(pp, pp * pp_low, pp * pp_high),
+        tg=Value(tg, tg * tg_low, tg * tg_high),
+        ttft_s=Value(ttft, ttft / pp_high, ttft / pp_low)
+        if n_prompt
+        else Value(ttft, ttft / tg_high, ttft / tg_low),
+        prompt=prompt,
+        decode=decode,
+        assumptions=processor.guessed,
+    )
+
+
+def _decode(near: _Plan, far: _Plan | None, share: float, load: Load, position: float) -> DecodeTerms:
+    """Time of one token at `position`: constants of the plan, and the cache up to there."""
+    kv = 0.0
+    for window, seconds, _ in near.cache:
+        kv += seconds * (position if window is None or position < window else window)
+    if far is None:
+        overhead, weights, arithmetic, state, transfer = (
+            near.overhead_s,
+            near.weights_s,
+            near.arithmetic_s,
+            near.state_s,
+            0.0,
+        )
+        total_weights = near.weights_total_s
+    else:
+        rest = 1.0 - share
+        overhead = near.overhead_s + rest * far.overhead_s
+        weights = {
+            kind: share * seconds + rest * far.weights_s[kind] for kind, seconds in near.weights_s.items()
+        }
+        total_weights = share * near.weights_total_s + rest * far.weights_total_s
+        arithmetic = share * near.arithmetic_s + rest * far.arithmetic_s
+        state = share * near.state_s + rest * far.state_s
+        kv_far = 0.0
+        for window, seconds, _ in far.cache:
+            kv_far += seconds * (position if window is None or position < window else window)
+        kv = share * kv + rest * kv_far
+        transfer = 8.0 * load.n_embd / _LINK_BYTES_PER_S + 50e-6
+    total = overhead + total_weights + arithmetic + state + kv + transfer
+    return DecodeTerms(overhead, weights, arithmetic, state, kv, transfer, total)
+
+
+def _prompt(
+    near: _Plan, far: _Plan | None, share: float, load: Load, tokens: int, depth: int, micro_batch: int
+) -> PromptTerms:
+    """Time of a prompt: attention sees `depth` + half of the prompt on average; a micro-batch reads all weights."""
+    batches = -(-tokens // micro_batch)
+    middle = depth + tokens / 2
+    attention = 0.0
+    for window, _, seconds in near.cache:
+        attention += seconds * (middle if window is None or middle < window else window)
+    attention *= tokens
+    matrices = tokens * near.token_s + near.head_s
+    reading = batches * near.batch_s
+    overhead = near.prompt_s
+    transfer = 0.0
+    if far is not None:
+        rest = 1.0 - share
+        # The engine copies host weights to the accelerator for a large batch, where that is faster.
+        host_s = tokens * far.token_s + far.head_s + batches * far.batch_s
+        transfer = rest * min(host_s, batches * load.prompt_bytes / _LINK_BYTES_PER_S + matrices)
+        matrices *= share
+        reading *= share
+        overhead += rest * far.prompt_s
+    total = overhead + matrices + attention + reading + transfer
+    return PromptTerms(overhead, matrices, attention, reading, transfer, total)
+
+
+@lru_cache(maxsize=16384)
+def _plan(processor: Processor, load: Load, threads: int | None) -> _Plan:
+    fitted = coefficients()
+    if processor.backend == "cpu":
+        return plan_cpu(fitted, processor, load, threads or processor.threads)
+    return plan_accelerator(fitted, processor, load)
+
+
+def plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) -> _Plan:
+    """Terms on a GPU or NPU.
+
+    decode: token_s + nodes x node_s + sum over types of bytes / (efficiency x bandwidth)
+            + weights x flops_per_weight / shader rate
+    prompt: prompt_s + operations / (prompt_rate x shader rate) + weights / bandwidth for each micro-batch
+    """
+    own = fitted.accelerators[processor.backend]
+    generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
+    bandwidth = processor.bandwidth_bytes_per_s or 0.0
+    flops = processor.shader_flops or bandwidth * _typical_intensity(processor)
+    rate = bandwidth * own.efficiency * generation.decode
+    weights_s = {
+        group.type: group.bytes_ / (rate * own.type_efficiency.get(group.type, 1.0)) for group in load.weights
+    }
+    weight_count = sum(group.weights for group in load.weights)
+    matrix_rate = flops * own.prompt_rate * generation.prompt
+    token_s = head_s = 0.0
+    for group in load.weights:
+        seconds = 2.0 / (matrix_rate * own.prompt_type.get(group.type, 1.0))
+        token_s += (group.weights - group.head_weights) * seconds
+        head_s += group.head_weights * seconds
+    token_s *= 1.0 + load.expert_share * own.prompt_experts
+    nodes = sum(
+        count * fitted.nodes.get(kind, 1.0) * own.node_factor.get(kind, 1.0) for kind, count in load.nodes
+    )
+    cache_rate = bandwidth * own.cache_efficiency * generation.decode
+    attention_rate = matrix_rate * own.attention_rate
+    return _Plan(
+        overhead_s=own.token_s + nodes * own.node_s,
+        weights_s=weights_s,
+        weights_total_s=sum(weights_s.values()),
+        arithmetic_s=weight_count * own.flops_per_weight / flops,
+        state_s=load.state_bytes / (bandwidth * own.state_efficiency),
+        cache=tuple(
+            (read.window, read.bytes_per_position / cache_rate, read.flops_per_position / attention_rate)
+            for read in load.cache
+        ),
+        prompt_s=own.prompt_s,
+        batch_s=load.prompt_bytes / rate + nodes * own.node_s,
+        token_s=token_s,
+        head_s=head_s,
+        flash=(
+            (own.flash_decode**-0.5, own.flash_prompt**-0.5),
+            (own.flash_decode**0.5, own.flash_prompt**0.5),
+        ),
+        tg=_interval(fitted, processor, "tg"),
+        pp=_interval(fitted, processor, "pp"),
+    )
+
+
+def plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: int) -> _Plan:
+    """Terms on CPU cores.
+
+    A type's time is the p-norm of reading it (bytes / bandwidth) and of computing with it (SIMD operations per
+    weight / rate of the cores): whichever is slower, rounded where they are alike. Threads beyond the performance
+    cores add little and make every thread wait for the slowest.
+    """
+    own = fitted.cpu
+    kernels = processor.kernels or "dotprod"
+    bandwidth = (processor.bandwidth_bytes_per_s or 0.0) * own.efficiency.get(
+        processor.class_ or "", own.efficiency[""]
+    )
+    fast = min(threads, processor.performance_cores)
+    slow = max(0, min(threads, processor.cores) - processor.performance_cores)
+    rate = processor.core_rate * (fast + own.slow_core * slow)
+    crowd = 1.0 + own.crowding * max(0, threads - processor.performance_cores)
+    decode, prompt = own.decode[kernels], own.prompt[kernels]
+    p = own.sharpness
+    weights_s: dict[str, float] = {}
+    token_s = head_s = 0.0
+    for group in load.weights:
+        reading = group.bytes_ / bandwidth
+        computing = group.weights * decode[group.type] / rate
+        weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
+        seconds = prompt[group.type] / rate
+        token_s += (group.weights - group.head_weights) * seconds
+        head_s += group.head_weights * seconds
+    token_s *= 1.0 + load.expert_share * own.prompt_experts
+    nodes = sum(count * fitted.cpu_nodes.get(kind, 1.0) for kind, count in load.nodes)
+    cache_rate = bandwidth * own.cache_efficiency
+    return _Plan(
+        overhead_s=(own.token_s + nodes * own.node_s) * crowd,
+        weights_s=weights_s,
+        weights_total_s=sum(weights_s.values()),
+        arithmetic_s=0.0,
+        state_s=load.state_bytes / bandwidth,
+        cache=tuple(
+            (
+                read.window,
+                read.bytes_per_position / cache_rate,
+                read.flops_per_position * own.attention_ops / rate,
+            )
+            for read in load.cache
+        ),
+        prompt_s=own.prompt_s,
+        batch_s=load.prompt_bytes / bandwidth,
+        token_s=token_s,
+        head_s=head_s,
+        flash=((1.0, 1.0), (1.0, 1.0)),
+        tg=_interval(fitted, processor, "tg"),
+        pp=_interval(fitted, processor, "pp"),
+    )
+
+
+def _typical_intensity(processor: Processor) -> float:
+    facts = GENERATIONS.get(processor.generation or "")
+    return facts.flops_per_byte if facts else 30.0
+
+
+def _interval(fitted: Coefficients, processor: Processor, test: Test) -> tuple[float, float]:
+    """80% interval as factors on the rate: of the class on this backend, of the backend, of all; wider for guesses."""
+    keys = (f"{test}/{processor.class_}/{processor.backend}", f"{test}/{processor.backend}", test)
+    low, high = next(fitted.intervals[key] for key in keys if key in fitted.intervals)
+    for _ in processor.guessed:
+        low, high = low / fitted.widening, high * fitted.widening
+    return low, high
+
+
+def _wider(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+_loads: dict[tuple[str, str, int, str, str], Load] = {}
+
+
+def load_of(model: Model, variant: Variant, type_k: str = "F16", type_v: str = "F16") -> Load:
+    """What a token of `model` at `variant` asks, with KV cache types `type_k` and `type_v`; kept once computed.
+
+    Raises ValueError for a model without an architecture.
+    """
+    key = (model.id, variant.quant, variant.tensor_bytes, type_k, type_v)
+    load = _loads.get(key)
+    if load is None:
+        if model.architecture is None:
+            raise ValueError(f"{model.id} has no known architecture: {model.unsupported}")
+        load = _loads[key] = make_load(
+            model.architecture,
+            variant.read_bytes_by_type,
+            variant.output_bytes,
+            variant.tensor_bytes - (0 if model.architecture.tied else variant.embedding_bytes),
+            type_k,
+            type_v,
+        )
+    return load
+
+
+def make_load(
+    arch: Architecture,
+    read_bytes_by_type: dict[str, int],
+    output_bytes: int,
+    prompt_bytes: int,
+    type_k: str = "F16",
+    type_v: str = "F16",
+) -> Load:
+    """A load from the bytes a token reads, those of the output head, and those a long prompt reads."""
+    blocks = layers(arch)
+    head_weights = float(arch.n_embd * arch.n_vocab)
+    head_type = _head_type(output_bytes, head_weights, read_bytes_by_type)
+    weights = []
+    for name, read in read_bytes_by_type.items():
+        kind = TENSOR_TYPES[name]
+        count = read * kind.block_size / kind.type_size
+        weights.append(
+            WeightGroup(name, float(read), count, min(count, head_weights) if name == head_type else 0.0)
+        )
+    total = sum(group.weights - group.head_weights for group in weights)
+    expert = sum(3.0 * arch.n_embd * b.n_ff_expert * b.n_expert_used for b in blocks if b.n_expert)
+    return Load(
+        weights=tuple(weights),
+        cache=_cache_reads(blocks, type_k, type_v),
+        nodes=_nodes(blocks),
+        state_bytes=8.0 * sum(block.conv_state + block.recurrent_state for block in blocks),
+        prompt_bytes=float(prompt_bytes),
+        expert_share=min(1.0, expert / total) if total else 0.0,
+        n_embd=arch.n_embd,
+    )
+
+
+def _head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:
+    """The type of the output head: of those present, the one whose bits per weight its size shows."""
+    wanted = output_bytes / head_weights
+    return min(read, key=lambda name: abs(TENSOR_TYPES[name].bits_per_weight / 8 - wanted))
+
+
+def _cache_reads(blocks: tuple[Layer, ...], type_k: str, type_v: str) -> tuple[CacheRead, ...]:
+    """Per window: bytes of keys and values, and 2 x 2 operations per query element, that a position costs.
+
+    Blocks that share another's cache read it all the same.
+    """
+    reads: dict[int | None, tuple[float, float]] = {}
+    for block in blocks:
+        if not block.n_head:
+            continue
+        bytes_ = row_bytes(type_k, block.n_head_kv * block.head_dim_k)
+        if block.head_dim_v:
+            bytes_ += row_bytes(type_v, block.n_head_kv * block.head_dim_v)
+        flops = 2.0 * block.n_head * (block.head_dim_k + (block.head_dim_v or block.head_dim_k))
+        before = reads.get(block.window, (0.0, 0.0))
+        reads[block.window] = (before[0] + bytes_, before[1] + flops)
+    return tuple(CacheRead(window, bytes_, flops) for window, (bytes_, flops) in reads.items())
+
+
+def _nodes(blocks: tuple[Layer, ...]) -> tuple[tuple[str, int], ...]:
+    counts: dict[str, int] = {}
+    for block in blocks:
+        counts[block.kind] = counts.get(block.kind, 0) + 1
+        if block.n_expert:
+            counts["experts"] = counts.get("experts", 0) + 1
+    return tuple(counts.items())
