@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from advisor.catalog import Model, Variant
+from advisor.catalog import Model, Variant, family_matches
 from advisor.licenses import allows
 from advisor.memory import MemoryEstimate, Settings, estimate_memory
 from advisor.quality import Quality, estimate_quality
@@ -301,18 +301,6 @@ def _rank(quality: Quality, speed: float) -> float:
         return speed
     value, caution = quality_points(quality.value, quality.low, quality.high)
     return value - caution + speed
-
-
-def family_matches(family: str, wanted: tuple[str, ...]) -> bool:
-    """True where a wanted word starts the family's name: "qwen" takes "Qwen3", "Qwen3" does not take "Qwen3.5"."""
-    name = family.lower()
-    for word in wanted:
-        start = word.lower()
-        if name.startswith(start) and (
-            start.isalpha() or name[len(start) : len(start) + 1] not in {*".0123456789"}
-        ):
-            return True
-    return False
 
 
 def memory_of(model: Model, variant: Variant, place: Place, settings: Settings) -> MemoryEstimate:

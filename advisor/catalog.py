@@ -220,5 +220,15 @@ def catalog_version() -> str:
     return rest.split('"')[1] if key.endswith('"catalog_version"') and rest.count('"') >= 2 else "unknown"
 
 
+def family_matches(family: str, wanted: tuple[str, ...]) -> bool:
+    """True where a wanted word starts the family's name: "qwen" takes "Qwen3", "Qwen3" does not take "Qwen3.5"."""
+    name = canonical(family)
+    for word in wanted:
+        start = canonical(word)
+        if start and name.startswith(start) and (start.isalpha() or name[len(start) :][:1] not in {*".0123456789"}):
+            return True
+    return False
+
+
 def _same_dimensions(a: Model, b: Model) -> bool:
     return a.architecture is not None and a.architecture == b.architecture

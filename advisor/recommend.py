@@ -98,7 +98,7 @@ def _order(candidate: Candidate) -> tuple[int, float, str]:
 
 
 def _check_families(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
-    from advisor.candidates import family_matches
+    from advisor.catalog import family_matches
 
     families = sorted({model.family for model in models})
     for word in wanted:
