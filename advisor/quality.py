@@ -7,7 +7,7 @@ on published scores and published losses (docs/explanation/quality.md); nothing 
 Three terms:
 - the task's weighted mean of the model's axes; an axis without scores is read off the general score, wider;
 - times what the quantization leaves of it, from the tensor types' real bits per weight and the model's size;
-- times two choices: a language, or a kind of task, that the model was not made for.
+- times a choice: what counts in a language that the model was not made for.
 
 A model that nobody scored has no value, only the reason.
 """
@@ -52,12 +52,6 @@ LANGUAGE_WEIGHT = 0.5
 """Share that a language other than English takes from the other axes: its own axis, or the multilingual one."""
 UNLISTED_LANGUAGE = 0.6
 """What remains of the quality in a language that is not among those the model is made for: a choice."""
-UNTUNED = 0.7
-"""The same for a task that needs instructions followed and a model not made for it, base models above all."""
-
-# Tasks that need a model to do as it is told; the others are what base models do as well.
-_DIRECTED: frozenset[Task] = frozenset({"chat", "summarize", "translate", "extract", "agent", "voice"})
-
 Z80 = 1.2816  # half the width of an 80% interval of a normal distribution, in standard deviations
 
 
@@ -133,8 +127,8 @@ class LossTable(msgspec.Struct, frozen=True):
 class Table(msgspec.Struct, frozen=True):
     """`quality.json`."""
 
-    inputs: dict[str, str]
-    """SHA-256 of each file the table was made from."""
+    inputs_sha256: str
+    """Of the scores and losses the table was made from."""
     slope: float
     """Of the scale: points = 100 * logistic(a + slope * ability)."""
     axis_spread: dict[str, float]
@@ -227,13 +221,13 @@ def estimate_quality(
     Fewer bits of the same kind are never better, nor is a smaller KV type. Costs a few microseconds after the
     first call for a model and task.
     """
-    base = _unquantized(model.id, model.languages, model.tasks, task, languages)
+    base = _unquantized(model.id, model.languages, task, languages)
     if base.value is None:
         return _UNKNOWN
     loss = _loss(
         base.value,
         _variant_ln_ratio(model, variant),
-        kv_ln_perplexity_ratio(model.parameters, type_k, type_v),
+        kv_ln_perplexity_ratio(_size(model), type_k, type_v),
     )
     value = base.value - loss.points.value
     loss_error = (loss.points.high - loss.points.low) / (2 * Z80)
@@ -252,6 +246,9 @@ def estimate_quality(
 _UNKNOWN = Quality(None, None, None, reason_if_unknown="no published score of this model is known")
 _NO_LOSS = (0.0, 0.0)
 
+# Architecture -> the tensor type its weights were trained for and are released in: nothing is lost by it.
+_NATIVE_TYPE = {"gpt-oss": "MXFP4"}
+
 
 class _Unquantized(msgspec.Struct, frozen=True):
     """What a model is worth for a task before quantization."""
@@ -267,7 +264,6 @@ class _Unquantized(msgspec.Struct, frozen=True):
 def _unquantized(
     model_id: str,
     model_languages: tuple[str, ...] | None,
-    model_tasks: tuple[Task, ...],
     task: Task,
     languages: tuple[str, ...],
 ) -> _Unquantized:
@@ -281,7 +277,8 @@ def _unquantized(
     for axis, weight in axis_weights(task, languages).items():
         score = scores.get(axis)
         if score is not None:
-            uses.append(AxisUse(axis, weight, score.value, score.standard_error, score.sources))
+            borrowed = not score.sources
+            uses.append(AxisUse(axis, weight, score.value, score.standard_error, score.sources, borrowed))
         else:
             error = math.hypot(general.standard_error, _axis_spread_points(table, general.value, axis))
             uses.append(AxisUse(axis, weight, general.value, error, general.sources, borrowed=True))
@@ -297,19 +294,15 @@ def _unquantized(
     if all(source == "vendor" for use in uses for source in use.sources):
         notes.append("only vendor-reported scores")
     factor = 1.0
-    spoken = "japanese" in scores and set(foreign) == {"ja"}
-    if foreign and not spoken:
-        missing = [language for language in foreign if model_languages and language not in model_languages]
+    if model_languages is None and foreign:
+        notes.append("its languages are not known")
+    elif model_languages is not None:
+        # Scores in a language say more than a card that does not list it.
+        scored = {"ja"} if "japanese" in scores else set()
+        missing = [code for code in foreign if code not in model_languages and code not in scored]
         if missing:
-            factor *= UNLISTED_LANGUAGE
-            notes.append(
-                f"not made for {', '.join(missing)}: {UNLISTED_LANGUAGE:.0%} of the quality is counted"
-            )
-        elif model_languages is None:
-            notes.append("its languages are not known")
-    if task in _DIRECTED and model_tasks and task not in model_tasks and "chat" not in model_tasks:
-        factor *= UNTUNED
-        notes.append(f"not made for {task}: {UNTUNED:.0%} of the quality is counted")
+            factor -= (1 - UNLISTED_LANGUAGE) * len(missing) / len(foreign)
+            notes.append(f"not made for {', '.join(missing)}: {factor:.0%} of the quality is counted")
     sources = tuple(dict.fromkeys(source for use in uses for source in use.sources))
     return _Unquantized(value * factor, error * factor, tuple(uses), sources, tuple(notes))
 
@@ -339,9 +332,17 @@ def _axis_spread_points(table: Table, general: float, axis: Axis) -> float:
 
 
 def _variant_ln_ratio(model: Model, variant: Variant) -> float:
-    return ln_perplexity_ratio(
-        model.parameters, variant.bytes_by_type, _body_weights(model), imatrix=variant.needs_imatrix
-    )
+    """ln(perplexity ratio) of a variant to the model as its maker released it."""
+    sizes = variant.bytes_by_type
+    native = _NATIVE_TYPE.get(model.architecture.name) if model.architecture else None
+    if native in sizes:
+        sizes = {name: size for name, size in sizes.items() if name != native}
+    return ln_perplexity_ratio(_size(model), sizes, _body_weights(model), imatrix=variant.needs_imatrix)
+
+
+def _size(model: Model) -> int:
+    """Parameters that count for robustness: for a mixture of experts the geometric mean of total and active."""
+    return math.isqrt(model.parameters * (model.parameters_active or model.parameters))
 
 
 def _body_weights(model: Model) -> int | None:
