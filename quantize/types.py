@@ -1,8 +1,9 @@
 """Tensor types and presets of the engine, as tables.
 
-A tensor type says how a row of weights is packed: blocks of `block_size` weights in `type_size` bytes. A preset
-("Q4_K_M") is a recipe that gives each tensor its type; which tensor gets which is the engine's business
-(`llama_model_quantize`), so a preset here is only its name, its number and whether it needs an importance matrix.
+A tensor type says how a row of weights is packed: blocks of `block_size` weights in `type_size` bytes. A
+preset ("Q4_K_M") is a recipe that gives each tensor its type; which tensor gets which is the engine's
+business (`llama_model_quantize`), so a preset here is only its name, its number and whether it needs an
+importance matrix.
 
 Sources, all of llama.cpp 0c1e57098, the commit inside llama-cpp-python 0.3.36: block and type sizes from
 ggml-common.h and gguf-py/gguf/constants.py, preset numbers from include/llama.h, the importance matrix from
@@ -85,7 +86,7 @@ _ALIASES = {
 
 
 def row_bytes(type_name: str, n_elements: int) -> int:
-    """Bytes of a row of `n_elements` weights; raises InvalidModelError if it is not a whole number of blocks."""
+    """Bytes of a row of `n_elements` weights; raises InvalidModelError if blocks do not fit into it."""
     kind = TENSOR_TYPES[type_name]
     blocks, rest = divmod(n_elements, kind.block_size)
     if rest or n_elements < 0:
@@ -96,7 +97,7 @@ def row_bytes(type_name: str, n_elements: int) -> int:
 
 
 def parse_preset(text: str) -> str:
-    """The preset's name for any usual spelling ("q4_k_m", "Q4-K-M", "MXFP4_MOE"); raises UnknownPresetError."""
+    """The preset that any usual spelling means ("q4_k_m", "MXFP4_MOE"); raises UnknownPresetError."""
     key = _squeezed(text)
     name = _ALIASES.get(key) or next((name for name in PRESETS if _squeezed(name) == key), None)
     if name is None:

@@ -199,7 +199,7 @@ def _states(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _nemotron(pattern: str) -> str:
     """NVIDIA's letters: M mamba2, * attention, - feed-forward network, E experts."""
-    return pattern.translate(str.maketrans({"M": "m", "*": "a", "-": "f", "E": "f"}))
+    return pattern.translate(str.maketrans("M*-E", "maff"))
 
 
 def _spread(letter: str, entry: dict[str, Any]) -> str:

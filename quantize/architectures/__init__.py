@@ -1,1 +1,1 @@
-"""What the architectures of the engine are made of: dimensions, tensors, metadata, and where they are read from."""
+"""What the engine's architectures are made of: dimensions, tensors, metadata, and where they are read from."""

@@ -1,8 +1,9 @@
-"""Groups of tensors that architectures are put together from, as tables: name -> shape in names of dimensions.
+"""Groups of tensors that architectures are put together from: name -> shape in names of dimensions.
 
-Names and shapes are those that llama.cpp asks for when it loads a model (src/models/*.cpp and src/llama-arch.cpp of
-the commit inside llama-cpp-python 0.3.36), in ggml's order: the length of a row first. `tensors.dimensions` gives
-each dimension its value; names of tensors that belong to a block get "blk.N." in front.
+Names and shapes are those that llama.cpp asks for when it loads a model (src/models/*.cpp and
+src/llama-arch.cpp of the commit inside llama-cpp-python 0.3.36), in ggml's order: the length of a row
+first. `tensors.dimensions` gives each dimension its value; names of tensors that belong to a block get
+"blk.N." in front.
 """
 
 from __future__ import annotations
@@ -223,8 +224,8 @@ NEXTN: Block = {
     "nextn.shared_head_norm.weight": "embd",
 }
 
-# Not trained, and left out of published parameter counts: rotary frequencies that the converter computes, what
-# balances the load of experts in training, and a scale that only some publish as a parameter.
+# Not trained, and left out of published parameter counts: rotary frequencies that the converter computes,
+# what balances the load of experts in training, and a scale that only some publish as a parameter.
 BUFFERS = frozenset(
     {
         "rope_freqs.weight",

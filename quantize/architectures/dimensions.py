@@ -1,11 +1,11 @@
-"""`Architecture`: every dimension that a model's tensors and the engine's metadata need, and its blocks as layers.
+"""`Architecture`: the dimensions of a model, and its blocks as the engine runs them.
 
-An architecture is written down the way a person would: numbers that hold for the whole model, a `pattern` of one
-letter per block, and small groups for what only some models have. What follows from them (the width of a fused
-projection, the state a block keeps) is derived here and in `tensors.py`, never stored.
+An architecture is written down the way a person would: numbers that hold for the whole model, a `pattern`
+of one letter per block, and small groups for what only some models have. What follows from them (the width
+of a fused projection, the state a block keeps) is derived here and in `tensors.py`, never stored.
 
-`layers()` describes blocks as llama.cpp runs them (llama-cpp-python 0.3.36): a window that the engine does not
-apply is not a window here.
+`layers()` describes blocks as llama.cpp runs them (llama-cpp-python 0.3.36): a window that the engine does
+not apply is not a window here.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class LatentAttention(msgspec.Struct, frozen=True, omit_defaults=True):
 class StateSpace(msgspec.Struct, frozen=True, omit_defaults=True):
     """Dimensions of mamba2 and of gated delta-net blocks, under the names llama.cpp has for them.
 
-    Delta-net: `inner` is value heads x head size, `state` the head size, `n_head` value heads, `n_group` key heads.
+    Delta-net: `inner` is value heads x head size, `state` the head size, `n_head` value heads, `n_group`
+    key heads.
     """
 
     inner: int
@@ -135,13 +136,13 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 def letter(arch: Architecture, index: int) -> str:
-    """The pattern's letter of block `index`; blocks for multi-token prediction are attention over everything."""
+    """The pattern's letter of block `index`; blocks for multi-token prediction attend to everything."""
     return arch.pattern[index % len(arch.pattern)] if index < arch.n_layer else "a"
 
 
 @lru_cache(maxsize=1024)
 def layers(arch: Architecture) -> tuple[Layer, ...]:
-    """The blocks in the order they run. Blocks for multi-token prediction, which the engine skips, are left out."""
+    """The blocks in the order they run, without those for multi-token prediction: the engine skips them."""
     return tuple(layer(arch, index) for index in range(arch.n_layer)) * arch.n_loop
 
 
@@ -201,7 +202,7 @@ DECOMPRESSED_MLA = frozenset({"minicpm3"})
 
 
 def _states(arch: Architecture, code: str) -> tuple[int, int]:
-    """Elements of the convolution and of the recurrent state (llama.cpp, llama-hparams.cpp, n_embd_r, n_embd_s)."""
+    """Elements of convolution and recurrent state (llama.cpp, llama-hparams.cpp, n_embd_r, n_embd_s)."""
     if code == "c":
         return arch.n_embd * ((arch.conv_kernel or 1) - 1), 0
     ssm = arch.ssm
@@ -224,7 +225,8 @@ def check(arch: Architecture) -> None:
             raise InvalidModelError(f"{arch.name}: pattern {arch.pattern!r} needs {field}")
 
 
-# Larger than any published model by a factor of ten or more; they bound what a hostile file can make us compute.
+# Larger than any published model by a factor of ten or more; they bound what a hostile file can make us
+# compute.
 _LIMITS = {
     "n_layer": 1024,
     "n_embd": 1 << 18,

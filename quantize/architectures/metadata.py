@@ -1,15 +1,16 @@
 """An architecture as the metadata of a GGUF: what the engine needs to load it, and the way back.
 
-Keys and which of them the engine requires: `load_hparams` in src/llama-model.cpp and `load_arch_hparams` of each
-src/models/*.cpp, llama.cpp of llama-cpp-python 0.3.36. Values that are no dimensions (epsilons, scales) do not
-change what a model needs; where the engine insists on one, a usual value stands in `_CONSTANTS`.
+Keys and which of them the engine requires: `load_hparams` in src/llama-model.cpp and `load_arch_hparams` of
+each src/models/*.cpp, llama.cpp of llama-cpp-python 0.3.36. Values that are no dimensions (epsilons,
+scales) do not change what a model needs; where the engine insists on one, a usual value stands in
+`_CONSTANTS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quantize.architectures.dimensions import Architecture, layer, shared_width
+from quantize.architectures.dimensions import DECOMPRESSED_MLA, Architecture, layer, shared_width
 from quantize.architectures.plans import plan_of
 
 Value = int | float | bool | str | Sequence[int] | Sequence[float] | Sequence[bool]
@@ -28,7 +29,7 @@ _CONSTANTS: dict[str, dict[str, Value]] = {
     "cohere2": _LAYER_NORM | {"logit_scale": 0.25},
     "cohere2moe": _LAYER_NORM | {"logit_scale": 0.25} | _SIGMOID,
     "granite": _GRANITE,
-    "granite-swa": _GRANITE,
+    "granite_swa": _GRANITE,
     "granitemoe": _GRANITE,
     "granitehybrid": _GRANITE,
     "nemotron_h": _LAYER_NORM,
@@ -53,7 +54,7 @@ def gguf_metadata(arch: Architecture) -> dict[str, Value]:
         "block_count": arch.n_layer + arch.n_layer_nextn,
         "feed_forward_length": _feed_forward_length(arch),
         "attention.head_count": _head_count(arch),
-        "attention.head_count_kv": _same(_per_layer(arch, "n_head_kv")),
+        "attention.head_count_kv": _head_count_kv(arch),
         "attention.key_length": arch.head_dim,
         "attention.value_length": arch.head_dim_v or arch.head_dim,
         "rope.dimension_count": arch.n_rot or arch.head_dim,
@@ -96,6 +97,12 @@ def _head_count(arch: Architecture) -> Value:
     return _same(heads if arch.name == "plamo2" else [count or arch.n_head for count in heads])
 
 
+def _head_count_kv(arch: Architecture) -> Value:
+    """0 says that a block keeps a state instead, except where a key of its own says so (delta-net)."""
+    heads = _per_layer(arch, "n_head_kv")
+    return _same([count or arch.n_head_kv for count in heads] if "d" in arch.pattern else heads)
+
+
 def _window_keys(arch: Architecture) -> dict[str, Value]:
     if arch.window is None:
         return {}
@@ -130,16 +137,17 @@ def _mla_keys(arch: Architecture) -> dict[str, Value]:
     mla = arch.mla
     if mla is None:
         return {}
-    keys: dict[str, Value] = {
-        "attention.kv_lora_rank": mla.kv_rank,
+    keys: dict[str, Value] = {"attention.kv_lora_rank": mla.kv_rank, "rope.dimension_count": mla.rope_dim}
+    if mla.q_rank:
+        keys["attention.q_lora_rank"] = mla.q_rank
+    if arch.name in DECOMPRESSED_MLA:
+        return keys
+    keys |= {
         "attention.key_length_mla": mla.nope_dim + mla.rope_dim,
         "attention.value_length_mla": mla.value_dim,
         "attention.key_length": mla.kv_rank + mla.rope_dim,
         "attention.value_length": mla.kv_rank,
-        "rope.dimension_count": mla.rope_dim,
     }
-    if mla.q_rank:
-        keys["attention.q_lora_rank"] = mla.q_rank
     if arch.moe is None:
         # The engine wants these of every deepseek2; without experts all blocks count as leading dense ones.
         keys["leading_dense_block_count"] = arch.n_layer
@@ -173,6 +181,8 @@ def _other_keys(arch: Architecture) -> dict[str, Value]:
     if arch.name in ("gemma3n", "gemma4"):
         keys["embedding_length_per_layer_input"] = arch.n_embd_per_layer or 0
         keys["attention.shared_kv_layers"] = arch.n_layer_shared_kv
+    if "rope_factors" in arch.optional:
+        keys["rope.scaling.type"] = "longrope"
     if arch.n_layer_nextn:
         keys["nextn_predict_layers"] = arch.n_layer_nextn
     if arch.n_loop > 1:

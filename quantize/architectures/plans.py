@@ -16,10 +16,10 @@ from quantize.errors import UnknownArchitectureError
 class Plan(NamedTuple):
     """The tensors of an architecture.
 
-    `blocks` gives for each letter of the pattern the norms and the mixer; the feed-forward network comes on top:
-    `dense`, or `experts` in blocks that have them. `model` is outside the blocks; an untied head comes on top.
-    `options` are names in `OPTIONS` that models may choose. `experts_ff_key`: the width of an expert has a
-    metadata key of its own; otherwise the engine takes feed_forward_length.
+    `blocks` gives for each letter of the pattern the norms and the mixer; the feed-forward network comes on
+    top: `dense`, or `experts` in blocks that have them. `model` is outside the blocks; an untied head comes
+    on top. `options` are names in `OPTIONS` that models may choose. `experts_ff_key`: the width of an
+    expert has a metadata key of its own; otherwise the engine takes feed_forward_length.
     """
 
     blocks: dict[str, Block]
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     model: Block = b.TOKENS | b.OUTPUT_NORM
     head: Block = b.HEAD
     options: tuple[str, ...] = ()
-    nextn: Block = {}
+    nextn: Block | None = None
     experts_ff_key: bool = True
     beside_experts: bool = False  # experts stand beside the plain network, not in its place
     one_thing_a_block: bool = False  # a block is a mixer or a feed-forward network, never both
@@ -37,8 +37,8 @@ class Plan(NamedTuple):
 class Option(NamedTuple):
     """Tensors that some models of an architecture have.
 
-    `where`: outside the blocks ("model"), in the feed-forward network ("dense", "experts") or in blocks that have
-    such a mixer ("attention", "mamba2").
+    `where`: outside the blocks ("model"), in the feed-forward network ("dense", "experts") or in blocks
+    that have such a mixer ("attention", "mamba2").
     """
 
     where: str
@@ -135,7 +135,7 @@ PLANS: dict[str, Plan] = {
         ),
         b.FUSED_FFN,
     ),
-    "granite-swa": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.SINKS), options=_LLAMA_OPTIONS),
+    "granite_swa": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.SINKS), options=_LLAMA_OPTIONS),
     "spark2_5": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_GATE)),
     "muse-glimmer": Plan(
         _attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.OUTPUT_GATE),
@@ -213,7 +213,7 @@ PLANS: dict[str, Plan] = {
     "gemma4": Plan(
         {
             "s": b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.PER_LAYER_INPUT | b.LAYER_SCALE,
-            # Blocks over the whole context may use their keys as values; option "full_values" says they do not.
+            # May use its keys as values; option "full_values" says that it does not.
             "a": b.PRE_NORMS
             | b.POST_NORMS
             | b.QK

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from quantize.architectures.blocks import BUFFERS, Block
-from quantize.architectures.dimensions import Architecture, Layer, layer, letter, shared_width
+from quantize.architectures.dimensions import Architecture, Layer, layer, letter
 from quantize.architectures.plans import OPTIONS, Plan, plan_of
 from quantize.errors import InvalidModelError
 
@@ -26,9 +26,9 @@ _PER_EXPERT = ("_exps.weight", "_exps.bias")
 class Tensor(msgspec.Struct, frozen=True):
     """One tensor of the GGUF, shape in ggml's order (the length of a row first).
 
-    `source_type`: its type in an F16 file as the converter writes it. `counted`: it counts towards the parameter
-    count that is published; what the converter computes (rotary frequencies), what only balances experts in
-    training and blocks for multi-token prediction do not.
+    `source_type`: its type in an F16 file as the converter writes it. `counted`: it counts towards the
+    parameter count that is published; what the converter computes (rotary frequencies), what only balances
+    experts in training and blocks for multi-token prediction do not.
     """
 
     name: str
@@ -47,7 +47,8 @@ def tensors(arch: Architecture) -> tuple[Tensor, ...]:
     plan = plan_of(arch.name)
     if unknown := set(arch.optional) - set(plan.options):
         raise InvalidModelError(
-            f"{arch.name}: no such optional tensors: {', '.join(sorted(unknown))}; known: {', '.join(plan.options)}"
+            f"{arch.name}: no such optional tensors: {', '.join(sorted(unknown))}; "
+            f"known: {', '.join(plan.options)}"
         )
     if missing := set(arch.pattern) - set(plan.blocks):
         raise InvalidModelError(
@@ -74,7 +75,7 @@ def active_parameter_count(arch: Architecture) -> int:
 
 
 def source_type(name: str, shape: tuple[int, ...]) -> SourceType:
-    """The type the converter gives a tensor in an F16 file (llama.cpp, conversion/base.py, prepare_tensors)."""
+    """A tensor's type in an F16 file by the converter (llama.cpp, conversion/base.py, prepare_tensors)."""
     stays_f32 = (
         len(shape) == 1
         or name.endswith("_norm.weight")
@@ -100,7 +101,8 @@ _ALWAYS_F32 = frozenset(
 
 
 def _tensors(arch: Architecture, plan: Plan) -> Iterator[Tensor]:
-    whole = dimensions(arch, 0)
+    # Rotary frequencies are those of a block over the whole context, if there is one.
+    whole = dimensions(arch, max(arch.pattern.find("a"), 0))
     yield from _named("", plan.model, whole)
     if not arch.tied:
         yield from _named("", plan.head, whole)
@@ -126,7 +128,7 @@ def _block(arch: Architecture, plan: Plan, index: int) -> Iterator[Tensor]:
         groups.append(plan.experts or {})
         places.add("experts")
     if not trained:
-        groups.append(plan.nextn)
+        groups.append(plan.nextn or {})
     for group in groups:
         yield from _named(prefix, group, dims, trained)
     yield from _optional(prefix, arch, places, dims, trained)
@@ -215,7 +217,7 @@ def dimensions(arch: Architecture, index: int) -> dict[str, int]:
 
 
 def _projected_heads(arch: Architecture, unit: Layer) -> tuple[int, int, int]:
-    """Size of a head, heads and KV heads as the projections make them; the model's own where there is none."""
+    """Size of a head, heads and KV heads as the projections make them; the model's own without attention."""
     if unit.n_head and not arch.mla:
         return unit.head_dim_k, unit.n_head, unit.n_head_kv
     return arch.head_dim, arch.n_head, arch.n_head_kv
