@@ -143,7 +143,9 @@ class Catalog:
     def _names(self) -> NameTable[Model]:
         table: NameTable[Model] = NameTable()
         for model in self.models:
-            table.add(model, model.name, [model.id, *model.aliases, *([model.ollama] if model.ollama else [])])
+            table.add(
+                model, model.name, [model.id, *model.aliases, *([model.ollama] if model.ollama else [])]
+            )
         return table
 
     def find(self, text: str) -> Model:
@@ -160,8 +162,7 @@ class Catalog:
     def _resolve(self, text: str) -> Model:
         candidates = self._names.candidates(text)
         if candidates and (
-            len(candidates) == 1
-            or all(_same_dimensions(candidates[0], other) for other in candidates[1:])
+            len(candidates) == 1 or all(_same_dimensions(candidates[0], other) for other in candidates[1:])
         ):
             return candidates[0]
         if candidates:
@@ -225,7 +226,11 @@ def family_matches(family: str, wanted: tuple[str, ...]) -> bool:
     name = canonical(family)
     for word in wanted:
         start = canonical(word)
-        if start and name.startswith(start) and (start.isalpha() or name[len(start) :][:1] not in {*".0123456789"}):
+        if (
+            start
+            and name.startswith(start)
+            and (start.isalpha() or name[len(start) :][:1] not in {*".0123456789"})
+        ):
             return True
     return False
 

@@ -18,7 +18,9 @@ Reading gives either the file's content or every problem found, each with its li
 
 from __future__ import annotations
 
+import math
 import tomllib
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +30,8 @@ import msgspec
 from advisor.catalog import LicenseClass, Model, Task, Variant
 from advisor.errors import InvalidInputError
 from advisor.toml_text import key_lines, write_toml
-from quantize.architecture import Architecture, active_parameter_count
+from quantize.architecture import Architecture, active_parameter_count, parameter_count, tensors
+from quantize.errors import QuantizeError
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**13)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -138,7 +141,9 @@ def read_family(path: Path) -> Family:
     """The content of a file. Raises InvalidInputError that names line and field of the first problem."""
     family, problems = check_file(path)
     if family is None or problems:
-        more = f" (and {len(problems) - 1} more; see 'slm-advisor catalog check')" if len(problems) > 1 else ""
+        more = (
+            f" (and {len(problems) - 1} more; see 'slm-advisor catalog check')" if len(problems) > 1 else ""
+        )
         raise InvalidInputError(f"{problems[0]}{more}")
     return family
 
@@ -169,7 +174,9 @@ def model_of(entry: Entry, family: str) -> Model:
         gguf_repos=entry.gguf_repos,
         ollama=entry.ollama,
         notes=tuple(
-            note for note in (entry.parameters_note, entry.context_note, entry.languages_note, *entry.notes) if note
+            note
+            for note in (entry.parameters_note, entry.context_note, entry.languages_note, *entry.notes)
+            if note
         ),
         sources=entry.sources,
         variants=tuple(Variant(**msgspec.structs.asdict(variant)) for variant in entry.variants),
@@ -219,7 +226,14 @@ def check_file(path: Path) -> tuple[Family | None, list[Problem]]:
 
 def _convert(data: Any, kind: type[Any], where: tuple[str | int, ...], report: Any) -> Any:
     try:
-        return msgspec.convert(data, kind)
+        converted = msgspec.convert(data, kind)
+        if isinstance(converted, Entry) and converted.architecture is not None:
+            _check_architecture(data["architecture"], Architecture, (*where, "architecture"), report)
+            tensors(converted.architecture)
+        return converted
+    except QuantizeError as error:
+        report((*where, "architecture"), "architecture", str(error))
+        return None
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
         steps = _steps(path.rstrip("`"))
@@ -230,6 +244,18 @@ def _convert(data: Any, kind: type[Any], where: tuple[str | int, ...], report: A
             steps = (*steps, key)
         report(where + steps, _dotted(steps), message[0].lower() + message[1:].replace("`", "'"))
         return None
+
+
+def _check_architecture(data: Any, kind: type[Any], where: tuple[str | int, ...], report: Any) -> None:
+    """Report keys that the struct `kind` lacks: a misspelt dimension must not become a default."""
+    for key, value in data.items():
+        if key not in kind.__struct_fields__:
+            report((*where, key), f"{where[-1]}.{key}", _unknown(key, kind.__struct_fields__))
+        elif isinstance(value, dict):
+            group = next(
+                part for part in typing.get_args(typing.get_type_hints(kind)[key]) if part is not type(None)
+            )
+            _check_architecture(value, group, (*where, key), report)
 
 
 def _unknown(key: str, known: tuple[str, ...]) -> str:
@@ -256,13 +282,20 @@ def _inconsistencies(family: Family) -> Iterator[tuple[tuple[str | int, ...], st
                 where_score = (*where, "scores", j, "source")
                 yield where_score, f"scores[{j}].source", f"source '{group.source}' is not in [sources]"
         if (entry.license is None) != (entry.license_class is None):
-            yield (*where, "license"), "license", "license and license_class go together: give both or neither"
-        if entry.architecture is None and entry.unsupported is None:
             yield (
-                (*where, "architecture"),
-                "architecture",
-                "missing; without dimensions say why in 'unsupported'",
+                (*where, "license"),
+                "license",
+                "license and license_class go together: give both or neither",
             )
+        if entry.architecture is None and entry.unsupported is None:
+            message = "missing; without dimensions say why in 'unsupported'"
+            yield (*where, "architecture"), "architecture", message
+        elif entry.architecture is not None:
+            counted = parameter_count(entry.architecture)
+            allowed = {"exact": 0.0, "within 0.5%": 0.005, "unverified": math.inf}[entry.parameters_check]
+            if abs(counted - entry.parameters) > allowed * entry.parameters:
+                message = f"{entry.parameters:,}, but the architecture's tensors add up to {counted:,}"
+                yield (*where, "parameters"), "parameters", message
 
 
 def _line(lines: dict[tuple[str | int, ...], int], where: tuple[str | int, ...]) -> int | None:

@@ -96,7 +96,11 @@ def _value(value: Any) -> str:
 
 
 def _string(text: str) -> str:
-    return '"' + "".join(_ESCAPES.get(c, c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in text) + '"'
+    return (
+        '"'
+        + "".join(_ESCAPES.get(c, c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in text)
+        + '"'
+    )
 
 
 def key_lines(text: str) -> dict[tuple[str | int, ...], int]:
@@ -142,7 +146,9 @@ def key_lines(text: str) -> dict[tuple[str | int, ...], int]:
     return lines
 
 
-def _resolve(path: list[str], counts: dict[tuple[str | int, ...], int], *, new: bool) -> tuple[str | int, ...]:
+def _resolve(
+    path: list[str], counts: dict[tuple[str | int, ...], int], *, new: bool
+) -> tuple[str | int, ...]:
     """A header's path with the number of the array element each part of it is in."""
     where: tuple[str | int, ...] = ()
     for i, part in enumerate(path):

@@ -8,18 +8,25 @@ from pathlib import Path
 from advisor.catalog import Model
 
 
-def user_folder() -> Path:
-    """Where the user's files are; `$XDG_DATA_HOME` or, as its specification says, `~/.local/share`."""
+def user_folder() -> Path | None:
+    """Where the user's files are; `$XDG_DATA_HOME` or, as its specification says, `~/.local/share`.
+
+    None for a user without a home folder.
+    """
     base = os.environ.get("XDG_DATA_HOME", "")
     # An XDG path that is not absolute counts as unset.
-    root = Path(base) if base.startswith("/") else Path(os.path.expanduser("~")) / ".local" / "share"
+    try:
+        root = Path(base) if base.startswith("/") else Path.home() / ".local" / "share"
+    except RuntimeError:
+        return None
     return root / "slm-advisor" / "catalog"
 
 
 def user_files() -> list[Path]:
     """The user's files, in order; none where the folder is missing or cannot be read."""
+    folder = user_folder()
     try:
-        return sorted(user_folder().glob("*.toml"))
+        return sorted(folder.glob("*.toml")) if folder else []
     except OSError:
         return []
 

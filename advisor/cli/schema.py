@@ -17,6 +17,10 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "estimate-row": ("advisor.estimate", "Row"),
     "estimate-line": ("advisor.estimate", "Line"),
     "estimate-error-line": ("advisor.estimate", "ErrorLine"),
+    "catalog-list": ("advisor.report.catalog_documents", "CatalogListDocument"),
+    "catalog-model": ("advisor.report.catalog_documents", "CatalogModelDocument"),
+    "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),
+    "catalog-added": ("advisor.report.catalog_documents", "CatalogAddedDocument"),
     "device": ("profiles.device", "Device"),
     "error": ("advisor.report.documents", "ErrorDocument"),
 }

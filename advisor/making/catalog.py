@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from advisor.catalog import CATALOG_FOLDER, INDEX_FILE, Index, Model, Variant
-from advisor.catalog_file import Entry, Family, model_of, read_family
+from advisor.catalog import CATALOG_FOLDER, INDEX_FILE, Index, Variant
+from advisor.catalog_file import Family, model_of, read_family
 from advisor.making.sizes import SizesError, engine_version, size_table
 from advisor.tokenizer_size import tokenizer_bytes
 from quantize.architecture import Architecture

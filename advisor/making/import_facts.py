@@ -23,6 +23,7 @@ from typing import Any
 from advisor.catalog import CATALOG_FOLDER
 from advisor.catalog_file import Entry, Family, Result, Scores, write_family
 from advisor.making.architectures import architecture_of, published_parameters
+from quantize.architecture import Architecture, active_parameter_count
 
 DATA = Path(__file__).with_name("data")
 
@@ -72,9 +73,7 @@ def _family(fact: dict[str, Any], tables: dict[str, Any]) -> str:
     return renamed
 
 
-def _entry(
-    fact: dict[str, Any], tables: dict[str, Any], gguf: list[str], scores: Iterable[Scores]
-) -> Entry:
+def _entry(fact: dict[str, Any], tables: dict[str, Any], gguf: list[str], scores: Iterable[Scores]) -> Entry:
     model_id: str = fact["hf_id"]
     name = model_id.split("/")[1]
     dimensions = _source_of_dimensions(fact)
@@ -115,12 +114,14 @@ def _entry(
         context_note=context["note"] or "",
         release_date=date[0] if date else None,
         modality=fact["modality"].split(" ")[0],
-        tasks=tasks(model_id, parameters, languages, tables),
+        tasks=tasks(model_id, _active(parameters, architecture), languages, tables),
         weights=model_id,
         gguf_repos=tuple(repos),
         ollama=ollama,
         unverified=tuple(fact["unverified"]),
-        notes=tuple(n for n in fact["notes"] if not n.startswith(("tie_word_embeddings=false inferred", "llmfit "))),
+        notes=tuple(
+            n for n in fact["notes"] if not n.startswith(("tie_word_embeddings=false inferred", "llmfit "))
+        ),
         architecture=architecture,
         scores=tuple(scores),
     )
@@ -184,7 +185,7 @@ def _first_match(model_id: str, patterns: dict[str, Any]) -> Any:
 
 
 def tasks(
-    model_id: str, parameters: int, languages: tuple[str, ...] | None, tables: dict[str, Any]
+    model_id: str, active: int, languages: tuple[str, ...] | None, tables: dict[str, Any]
 ) -> tuple[Any, ...]:
     """The tasks a model is made for, from what its name and card say.
 
@@ -192,8 +193,9 @@ def tasks(
     - A model that only thinks ("Thinking", "Reasoning", "R1", "Think", "Z1") is for "reasoning" and "general".
     - An instruct model is for "chat", "general", "summarize" and "extract"; for "translate" with two languages
       or more; for "agent" when its card says it calls tools; for "reasoning" when it can think;
-      for "coding" when it has 3 billion parameters or more and is for reasoning or tools;
-      for "voice" when it answers without thinking first and is small enough to be quick (3.5 billion or less).
+      for "coding" with 3 billion parameters or more; for "voice" with 3.5 billion or less, to be quick.
+
+    `active` is the number of parameters one token passes.
     """
     stated = _first_match(model_id, tables["tasks"])
     if stated:
@@ -215,11 +217,19 @@ def tasks(
         made_for.append("agent")
     if thinks:
         made_for.append("reasoning")
-    if (thinks or tools) and parameters >= 3e9:
+    if active >= 3e9:
         made_for.append("coding")
-    if parameters <= 3.5e9:
+    if active <= 3.5e9:
         made_for.append("voice")
     return tuple(made_for)
+
+
+def _active(parameters: int, arch: Architecture | None) -> int:
+    """Parameters that a token passes: without experts it is not routed to and without look-up tables."""
+    if arch is None:
+        return parameters
+    looked_up = arch.n_layer * (arch.n_embd_per_layer or 0) * arch.n_vocab
+    return active_parameter_count(arch) - looked_up
 
 
 def _score_sources(rows: list[dict[str, str]], tables: dict[str, Any]) -> dict[str, str]:
@@ -253,7 +263,8 @@ def _scores(rows: list[dict[str, str]], texts: dict[str, str]) -> dict[str, list
         setting = "; ".join(text for text in (row["setting"], bound) if text)
         grouped[row["model"]][group].append(Result(row["benchmark"], value, setting))
     return {
-        model: [_group(group, results) for group, results in groups.items()] for model, groups in grouped.items()
+        model: [_group(group, results) for group, results in groups.items()]
+        for model, groups in grouped.items()
     }
 
 
@@ -280,7 +291,9 @@ def _number(score: str) -> tuple[float, str]:
     match = re.fullmatch(r"([<>]?)(\d+)K", score)
     if not match:
         return float(score), ""
-    return int(match[2]) * 1024.0, {"": "", ">": "the true value is higher", "<": "the true value is lower"}[match[1]]
+    return int(match[2]) * 1024.0, {"": "", ">": "the true value is higher", "<": "the true value is lower"}[
+        match[1]
+    ]
 
 
 if __name__ == "__main__":
