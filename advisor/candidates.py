@@ -127,6 +127,8 @@ def distinct_variants(model: Model) -> tuple[Variant, ...]:
 def candidates(model: Model, variant: Variant, target: Target, workload: Workload) -> Iterator[Candidate]:
     """One candidate a processor (two where a part of the layers could be offloaded)."""
     for place in target.places:
+        if not place.proven:
+            continue
         layers = model.architecture.n_layer + 1 if place.processor.accelerator is not None else 0
         candidate = _first_that_fits(model, variant, target, place, layers, workload)
         yield candidate
@@ -319,7 +321,7 @@ def _speed(
         host = target.cpu if share < 1 else None
     return estimate_speed(
         place.processor,
-        load_of(model, variant, settings.type_k, settings.type_v),
+        load_of(model, variant, settings.type_k.upper(), settings.type_v.upper()),
         n_prompt=workload.prompt_tokens,
         n_gen=workload.answer_tokens,
         threads=settings.threads,

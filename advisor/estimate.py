@@ -20,7 +20,7 @@ from advisor.memory import KV_TYPES, MemoryEstimate, Settings
 from advisor.speed import Load, Processor, estimate_speed, load_of, with_backend
 from advisor.target import Place, Target, make_target
 from advisor.workload import MAX_CONTEXT, make_workload
-from profiles.detect import resolve_device
+from profiles.resolve import resolve_device
 from profiles.device import Backend
 from profiles.errors import ProfilesError
 from quantize.errors import QuantizeError
@@ -58,7 +58,7 @@ def choose_place(target: Target, backend: str | None) -> Place:
     card, Hexagon beside Adreno on a phone). Raises InvalidInputError for a backend the device has nothing for.
     """
     if backend is None:
-        return target.places[0]
+        return next(place for place in target.places if place.proven)
     if backend not in BACKENDS:
         raise InvalidInputError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
     for place in target.places:
@@ -254,7 +254,7 @@ class _Batch:
             offload_fraction=1.0 if whole else offloaded,
             threads=settings.threads,
             micro_batch=settings.micro_batch,
-            load=load_of(model, variant, settings.type_k, settings.type_v),
+            load=load_of(model, variant, settings.type_k.upper(), settings.type_v.upper()),
             memory=memory,
             file_bytes=variant.file_bytes,
             fits=not any(memory_shortfalls(memory, target, place)) if known else None,

@@ -75,8 +75,8 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
         said.append(f"no published score: quality for {workload.task} is not known")
     else:
         text = f"quality {quality.value:.1f} ({quality.low:.1f} to {quality.high:.1f}) for {workload.task}"
-        if quality.loss is not None and quality.loss.value >= 0.05:
-            text += f", {quality.loss.value:.1f} points lost to {candidate.variant.quant}"
+        if quality.loss is not None and quality.loss.points.value >= 0.05:
+            text += f", {quality.loss.points.value:.1f} points lost to {candidate.variant.quant}"
         said.append(text)
     if speed is not None:
         said.append(

@@ -17,6 +17,14 @@ from advisor.workload import Workload
 from profiles.device import Device
 
 
+UNPROVEN = frozenset({("phone", "vulkan"), ("tablet", "vulkan")})
+"""Class and backend for which nobody has published a speed of llama.cpp: such a place can be estimated when it is
+asked for by name, and is never chosen."""
+
+DESKTOP_BYTES = 400_000_000
+"""What driver and desktop hold of a graphics card's own memory (0.3 to 1 GB by the device table's notes)."""
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A processor that can run a model, and the memory of its own that it may use.
 
@@ -27,6 +35,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     processor: Processor
     memory_bytes: int | None
     shared: bool
+
+    @property
+    def proven(self) -> bool:
+        return (self.processor.class_, self.processor.backend) not in UNPROVEN
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +88,11 @@ def _place(device: Device, processor: Processor, budget: str, host: int | None) 
     accelerator = device.accelerators[processor.accelerator]
     shared = bool(accelerator.shared_memory)
     amounts = [accelerator.memory_bytes, accelerator.memory_limit_bytes]
-    if budget == "now":
-        amounts.append(accelerator.memory_free_bytes)
     if shared:
         amounts.append(host)
+    elif budget == "now" and accelerator.memory_free_bytes is not None:
+        amounts.append(accelerator.memory_free_bytes)
+    elif accelerator.memory_bytes is not None:
+        amounts.append(accelerator.memory_bytes - DESKTOP_BYTES)
     known = [amount for amount in amounts if amount is not None]
     return Place(processor=processor, memory_bytes=min(known) if known else None, shared=shared)

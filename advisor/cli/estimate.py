@@ -68,7 +68,7 @@ def estimate(
     from advisor.report.view import deployment_view, device_summary
     from advisor.target import make_target
     from advisor.workload import make_workload
-    from profiles.detect import resolve_device
+    from profiles.resolve import resolve_device
 
     entry, quant = split_model(model)
     if quant is None:

@@ -124,6 +124,6 @@ def _target(device: str | None, need: dict[str, Any]) -> tuple[Any, Any]:
 
     workload = make_workload(**need)
     from advisor.target import make_target
-    from profiles.detect import resolve_device
+    from profiles.resolve import resolve_device
 
     return make_target(resolve_device(device), workload), workload

@@ -140,11 +140,11 @@ def _ranking(deployments: tuple[DeploymentView, ...]) -> RenderableType:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("model", overflow="fold", min_width=16)
+    table.add_column("model", overflow="fold", min_width=20)
     table.add_column("quant", no_wrap=True)
-    for heading in ("quality", "tok/s", "first", "memory", "file"):
+    for heading in ("quality", "tok/s", "first", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     for deployment in deployments:
         tg, ttft, quality = deployment.tg_tokens_per_s, deployment.ttft_s, deployment.quality.value
@@ -156,7 +156,6 @@ def _ranking(deployments: tuple[DeploymentView, ...]) -> RenderableType:
             "-" if tg is None else _interval(tg),
             "-" if ttft is None else seconds(ttft.value),
             amount(deployment.memory.reserved_bytes.high),
-            amount(deployment.file_bytes),
         )
     return table
 

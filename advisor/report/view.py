@@ -20,6 +20,7 @@ from advisor.report.documents import (
     ShortfallView,
     VariantVerdict,
 )
+from advisor.speed import SpeedEstimate
 from advisor.target import Target
 from advisor.workload import Workload
 
@@ -109,7 +110,7 @@ def deployment_view(
         pp_tokens_per_s=None if speed is None else speed.pp,
         tg_tokens_per_s=None if speed is None else speed.tg,
         ttft_s=None if speed is None else speed.ttft_s,
-        speed_terms={} if speed is None else speed.terms,
+        speed_terms={} if speed is None else _speed_terms(speed),
         quality=_quality(candidate),
         score=ScoreView(
             total=candidate.score.total,
@@ -178,11 +179,32 @@ def _quality(candidate: Candidate) -> QualityView:
         value=quality.value,
         low=quality.low,
         high=quality.high,
-        axes=quality.axes,
-        quantization_loss=None if loss is None else LossView(points=loss.value, low=loss.low, high=loss.high),
+        axes={use.axis: use.value for use in quality.axes},
+        quantization_loss=None
+        if loss is None
+        else LossView(points=loss.points.value, low=loss.points.low, high=loss.points.high),
         sources=quality.sources,
         notes=quality.notes,
     )
+
+
+def _speed_terms(speed: SpeedEstimate) -> dict[str, float]:
+    """Seconds by what they are spent on: of one generated token, and of the whole prompt."""
+    token, prompt = speed.decode, speed.prompt
+    terms = {"token: overhead": token.overhead_s}
+    terms |= {f"token: {kind} weights": spent for kind, spent in token.weights_s.items()}
+    terms |= {
+        "token: arithmetic": token.arithmetic_s,
+        "token: recurrent state": token.state_s,
+        "token: KV cache": token.kv_cache_s,
+        "token: transfer": token.transfer_s,
+        "prompt: overhead": prompt.overhead_s,
+        "prompt: matrices": prompt.matrices_s,
+        "prompt: attention": prompt.attention_s,
+        "prompt: weights": prompt.weights_s,
+        "prompt: transfer": prompt.transfer_s,
+    }
+    return {name: spent for name, spent in terms.items() if spent > 0}
 
 
 def _verdict(candidate: Candidate) -> VariantVerdict:
