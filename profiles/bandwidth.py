@@ -40,8 +40,8 @@ def buffer_size(llc_bytes: int | None, free_bytes: int | None) -> int | None:
     return wanted if wanted >= max(SMALLEST_BYTES, 2 * min(llc_bytes or 0, LARGEST_BYTES // 2)) else None
 
 
-def measure_bandwidth(threads: int, size: int) -> BandwidthMeasurement:
-    """Scan `size` bytes with `threads` threads until 0.6 s have passed; the best pass counts.
+def measure_bandwidth(threads: int, size: int, seconds: float = TIME_LIMIT_S) -> BandwidthMeasurement:
+    """Scan `size` bytes with `threads` threads until `seconds` have passed; the best pass counts.
 
     The best, not the mean: anything else that runs on the machine can only slow a pass down.
     Raises MemoryError where the buffer cannot be had and OSError where the C library cannot be loaded.
@@ -68,7 +68,7 @@ def measure_bandwidth(threads: int, size: int) -> BandwidthMeasurement:
         while True:
             # One thread decides for all: were each to look at the clock, some would wait for those that left.
             if index == 0:
-                stop[0] = len(ends[0]) >= MIN_PASSES and time.perf_counter() - started > TIME_LIMIT_S
+                stop[0] = len(ends[0]) >= MIN_PASSES and time.perf_counter() - started > seconds
             together.wait()
             if stop[0]:
                 return

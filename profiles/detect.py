@@ -102,7 +102,7 @@ def detect(machine: Machine | None = None, *, measure: bool = False) -> Device:
         sources=sources,
         notes=tuple(notes),
     )
-    from profiles.library import fill_in
+    from profiles.fill import fill_in
 
     try:
         # Android and macOS hide their GPU in containers and sandboxes, yet the chip always has it.

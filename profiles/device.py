@@ -31,7 +31,7 @@ DeviceClass = Literal[
 Backend = Literal["cpu", "cuda", "metal", "vulkan", "rocm", "opencl", "hexagon", "sycl"]
 
 
-class Cpu(msgspec.Struct, frozen=True, kw_only=True):
+class Cpu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The processor as the operating system (or the data sheet) shows it."""
 
     name: str | None = None
@@ -50,7 +50,7 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     boost_hz: int | None = None
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Main memory and what of it this process may take."""
 
     total_bytes: int | None = None
@@ -63,7 +63,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     measured_bandwidth_bytes_per_s: float | None = None  # read bandwidth, all usable threads
 
 
-class Accelerator(msgspec.Struct, frozen=True, kw_only=True):
+class Accelerator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A GPU or NPU that llama.cpp has a backend for."""
 
     name: str | None = None
@@ -80,7 +80,7 @@ class Accelerator(msgspec.Struct, frozen=True, kw_only=True):
     driver: str | None = None
 
 
-class Storage(msgspec.Struct, frozen=True, kw_only=True):
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where models and temporary files go."""
 
     models_path: str | None = None
@@ -89,12 +89,12 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     temporary_free_bytes: int | None = None
 
 
-class Power(msgspec.Struct, frozen=True, kw_only=True):
+class Power(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: Literal["mains", "battery"] | None = None
     battery_percent: float | None = None
 
 
-class Platform(msgspec.Struct, frozen=True, kw_only=True):
+class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     system: str | None = None  # "linux", "darwin", "windows", "android", "ios"
     release: str | None = None
     machine_model: str | None = None  # DMI product name, device-tree model, hw.model
@@ -109,7 +109,7 @@ class Note(msgspec.Struct, frozen=True):
     message: str
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True):
+class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the hardware is. `sources` maps a dotted field path to where the fact was read."""
 
     name: str | None = None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from profiles.bandwidth import buffer_size, measure_bandwidth
+from profiles.bandwidth import TIME_LIMIT_S, buffer_size, measure_bandwidth
 from profiles.device import Device, Note
 
 
-def measured(device: Device) -> Device:
-    """The device with its measured read bandwidth, or a note that says why there is none."""
+def measured(device: Device, seconds: float = TIME_LIMIT_S) -> Device:
+    """The device with its measured read bandwidth, or a note that says why there is none.
+
+    seconds: how long to read; the buffer takes about a tenth of a second more.
+    """
     memory, cpu = device.memory, device.cpu
     sources, notes = dict(device.sources), list(device.notes)
     threads = cpu.usable_threads or 1
@@ -19,7 +22,7 @@ def measured(device: Device) -> Device:
         notes.append(Note(path, "too little memory is free for a buffer larger than the caches"))
     else:
         try:
-            result = measure_bandwidth(threads, size)
+            result = measure_bandwidth(threads, size, seconds)
         except (MemoryError, OSError, AttributeError) as error:
             notes.append(Note(path, f"cannot be measured here: {error}"))
         else:
@@ -27,7 +30,7 @@ def measured(device: Device) -> Device:
             sources[path] = (
                 f"measured: best of {result.passes} reads of {result.buffer_bytes >> 20} MiB, {result.threads} threads"
             )
-    if cpu.isa is None:
+    if cpu.isa is None and seconds >= TIME_LIMIT_S:
         isa = _slow_isa()
         if isa:
             cpu = msgspec.structs.replace(cpu, isa=isa)

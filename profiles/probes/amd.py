@@ -31,6 +31,8 @@ def _accelerator(machine: Machine, card: PciCard, ledger: Ledger, i: int) -> Acc
     gtt = machine.read_int(f"{card.folder}/mem_info_gtt_total")
     name, name_source = card_name(machine, card)
     known = card_by_pci_id(f"1002:{card.device_id}")
+    if name is None:
+        name, name_source = _named_by_processor(machine), "/proc/cpuinfo: the processor's name"
     if name is None and known is not None:
         name, name_source = known.name, f"library: PCI id 1002:{card.device_id}"
     if name is None:
@@ -63,6 +65,12 @@ def _accelerator(machine: Machine, card: PciCard, ledger: Ledger, i: int) -> Acc
         power_limit_w=fact(f"{i}.power_limit_w", cap, f"{card.folder}/hwmon power1_cap"),
         driver=fact(f"{i}.driver", machine.read("/sys/module/amdgpu/version") or "amdgpu", "/sys/module/amdgpu"),
     )
+
+
+def _named_by_processor(machine: Machine) -> str | None:
+    """ "AMD Radeon 780M" from a processor called "AMD Ryzen 7 7840U w/ Radeon 780M Graphics"."""
+    match = re.search(r"^model name\s*:.*\b(Radeon \d+[MS])\b", machine.read("/proc/cpuinfo") or "", re.MULTILINE)
+    return f"AMD {match[1]}" if match and len(display_cards(machine, "1002")) == 1 else None
 
 
 def _shares_memory(

@@ -47,6 +47,8 @@ def probe_platform(machine: Machine, ledger: Ledger) -> Platform:
     """System, release, model, virtual machine and container; "none" only where that is known."""
     release, release_source = _release(machine)
     model, model_source = _model(machine)
+    if release is None:
+        ledger.note("release", "the system does not tell its release")
     if model is None:
         ledger.note("machine_model", "neither the firmware nor a device tree names this machine")
     virtual, virtual_source = _virtual_machine(machine)
@@ -70,7 +72,9 @@ def _release(machine: Machine) -> tuple[str | None, str]:
     if machine.system == "darwin":
         return sysctl(machine).get("kern.osproductversion"), "sysctl kern.osproductversion"
     if machine.system == "linux":
-        return machine.read("/proc/sys/kernel/osrelease"), "/proc/sys/kernel/osrelease"
+        saved = machine.read("/proc/sys/kernel/osrelease")
+        if saved or not machine.is_local:
+            return saved, "/proc/sys/kernel/osrelease"
     import platform
 
     return platform.release() or None, "platform.release"

@@ -1,0 +1,57 @@
+"""From what a user gives as a device to a `Device`: nothing, a name, a file, or an object in a row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from profiles.device import Device
+from profiles.errors import InvalidDeviceError
+
+QUICK_MEASUREMENT_S = 0.1
+
+
+def resolve_device(given: str | Mapping[str, Any] | None = None) -> Device:
+    """None: this machine. A path to a file: the device it describes. Other text: a name of the library.
+
+    An object is a device file's content. Names and objects are remembered, so that a batch pays for each once.
+    Raises UnknownDeviceError for a name, InvalidDeviceError for a file or an object.
+    """
+    if given is None:
+        return _this_machine()
+    if isinstance(given, str):
+        if is_file_name(given):
+            from profiles.device_file import load_device_file
+
+            return load_device_file(given)
+        from profiles.library import find
+
+        return find(given)
+    if not isinstance(given, Mapping):
+        raise InvalidDeviceError(f"expected a device's name or an object, got {type(given).__name__}")
+    from profiles.device_file import read_device_json
+
+    return read_device_json(msgspec.json.encode(given))
+
+
+def _this_machine() -> Device:
+    """This machine; where nothing tells its memory's bandwidth, a tenth of a second goes into reading it.
+
+    Without a bandwidth there is no speed estimate at all, and virtual machines mostly hide theirs.
+    """
+    from profiles.detect import detect
+
+    device = detect()
+    if device.memory.bandwidth_bytes_per_s is None:
+        from profiles.measure import measured
+
+        device = measured(device, QUICK_MEASUREMENT_S)
+    return device
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a device given as text means a file: it ends in .json, or there is such a file."""
+    return text.lower().endswith(".json") or os.path.isfile(text)
