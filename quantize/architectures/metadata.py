@@ -9,16 +9,22 @@ scales) do not change what a model needs; where the engine insists on one, a usu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from quantize.architectures.dimensions import DECOMPRESSED_MLA, Architecture, layer, shared_width
 from quantize.architectures.plans import plan_of
 
 Value = int | float | bool | str | Sequence[int] | Sequence[float] | Sequence[bool]
 
-_RMS = {"attention.layer_norm_rms_epsilon": 1e-5}
-_LAYER_NORM = {"attention.layer_norm_epsilon": 1e-5}
-_GRANITE = {"logit_scale": 8.0, "residual_scale": 0.22, "embedding_scale": 12.0, "attention.scale": 0.015625}
-_SIGMOID = {"expert_gating_func": 2}
+_RMS: dict[str, Value] = {"attention.layer_norm_rms_epsilon": 1e-5}
+_LAYER_NORM: dict[str, Value] = {"attention.layer_norm_epsilon": 1e-5}
+_GRANITE: dict[str, Value] = {
+    "logit_scale": 8.0,
+    "residual_scale": 0.22,
+    "embedding_scale": 12.0,
+    "attention.scale": 0.015625,
+}
+_SIGMOID: dict[str, Value] = {"expert_gating_func": 2}
 
 _CONSTANTS: dict[str, dict[str, Value]] = {
     "gptneox": _LAYER_NORM | {"use_parallel_residual": True},
@@ -64,7 +70,12 @@ def gguf_metadata(arch: Architecture) -> dict[str, Value]:
     for group in (_window_keys, _moe_keys, _mla_keys, _state_keys, _other_keys):
         keys |= group(arch)
     keys |= _CONSTANTS.get(arch.name, {})
-    xielu = {"xielu.alpha_n": 0.8, "xielu.alpha_p": 0.8, "xielu.beta": 0.5, "xielu.eps": -1e-6}
+    xielu: dict[str, Value] = {
+        "xielu.alpha_n": 0.8,
+        "xielu.alpha_p": 0.8,
+        "xielu.beta": 0.5,
+        "xielu.eps": -1e-6,
+    }
     return (
         {"general.architecture": arch.name}
         | {f"{arch.name}.{key}": value for key, value in keys.items()}
@@ -72,7 +83,7 @@ def gguf_metadata(arch: Architecture) -> dict[str, Value]:
     )
 
 
-def _per_layer(arch: Architecture, field: str) -> list[int]:
+def _per_layer(arch: Architecture, field: str) -> list[Any]:
     """A field of `Layer` for each block in the file, blocks for multi-token prediction included."""
     return [getattr(layer(arch, index), field) for index in range(arch.n_layer + arch.n_layer_nextn)]
 
