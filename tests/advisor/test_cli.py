@@ -1,0 +1,182 @@
+"""The command line as scripts use it: documents that hold their schema, exit codes, clean stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from advisor.cli.main import run
+from advisor.cli.schema import SCHEMAS, schema_of
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the command line in this process: exit code, stdout, stderr."""
+
+    def invoke(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return invoke
+
+
+PHONE = ("--device", "Pixel 9")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("recommendation", ("recommend", *PHONE, "--task", "voice", "--top", "3"), 0),
+        ("recommendation", ("recommend", *PHONE, "--memory-budget", "20MB"), 3),
+        ("explanation", ("explain", "Qwen3-8B", *PHONE), 3),
+        (
+            "explanation",
+            ("recommend", "--why", "Qwen3-0.6B:Q4_K_M", *PHONE, "--min-tg", "0", "--max-ttft", "9999"),
+            0,
+        ),
+        ("estimate", ("estimate", "gemma-3-1b-it:Q4_K_M", *PHONE), 0),
+        ("device", ("profile", "--device", "Pixel 9"), 0),
+        ("device", ("devices", "show", "Raspberry Pi 5 8GB"), 0),
+        ("error", ("recommend", "--device", "no such phone"), 2),
+        ("error", ("estimate", "gemma-3-1b-it:Q9_Z", *PHONE), 2),
+        ("error", ("estimate", "no-such-model:Q8_0", *PHONE), 2),
+        ("error", ("recommend", "--task", "poetry"), 2),
+    ],
+)
+def test_a_document_holds_its_schema(name: str, arguments: tuple[str, ...], expected: int, call: Any) -> None:
+    """What is printed under --json validates against what `slm-advisor schema` prints."""
+    code, out, _ = call(*arguments, "--json")
+    assert code == expected, out
+    document = json.loads(out)
+    assert document["schema"] == f"slm-advisor/{name}"
+    jsonschema.validate(document, schema_of(name))
+
+
+@pytest.mark.parametrize("name", list(SCHEMAS))
+def test_every_schema_is_a_schema(name: str, call: Any) -> None:
+    """`schema NAME` prints JSON that is itself a valid JSON Schema."""
+    code, out, _ = call("schema", name)
+    assert code == 0
+    jsonschema.Draft202012Validator.check_schema(json.loads(out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--context", "-5"), "-5"),
+        (("--context", "many"), "many"),
+        (("--task", "poetry"), "poetry"),
+        (("--memory-budget", "lots"), "lots"),
+        (("--min-tg", "nan"), "nan"),
+        (("--language", "日本語"), "日本語"),
+        (("--top", "0"), "0"),
+        (("--license", "wtfpl-9"), "wtfpl-9"),
+        (("--device", "Pixel 99 Ultra"), "Pixel 99 Ultra"),
+        (("--device", "missing.json"), "missing.json"),
+        (("--no-such-option",), "--no-such-option"),
+    ],
+)
+def test_bad_input_is_refused_with_the_value_and_exit_code_2(
+    arguments: tuple[str, ...], named: str, call: Any
+) -> None:
+    """Nothing on stdout, the value on stderr: never an answer to another question."""
+    code, out, err = call("recommend", *(() if "--device" in arguments else PHONE), *arguments)
+    assert code == 2
+    assert out == ""
+    assert named in err
+
+
+def test_an_unknown_device_gets_the_nearest_names(call: Any) -> None:
+    """A typing error is answered with names that exist."""
+    code, out, _ = call("recommend", "--device", "Rasberry Pi 5", "--json")
+    if code == 0:
+        pytest.skip("the library understood the spelling")
+    assert any("Raspberry Pi 5" in name for name in json.loads(out)["error"]["nearest"])
+
+
+def test_a_device_file_with_a_string_for_bytes_is_refused_by_field(call: Any, tmp_path: Path) -> None:
+    """The message names the field inside the file."""
+    file = tmp_path / "board.json"
+    file.write_text('{"name": "board", "memory": {"total_bytes": "lots"}}')
+    code, _, err = call("recommend", "--device", str(file))
+    assert code == 2
+    assert "memory.total_bytes" in err
+    assert "board.json" in err
+
+
+def test_profile_json_can_be_fed_back_as_a_device_file(call: Any, tmp_path: Path) -> None:
+    """The schema that is written is the schema that is read."""
+    code, out, _ = call("profile", "--json")
+    assert code == 0
+    file = tmp_path / "this.json"
+    file.write_text(out)
+    code, out, err = call("profile", "--device", str(file), "--json")
+    assert code == 0, err
+    assert json.loads(out)["memory"]["total_bytes"]
+
+
+def test_the_table_fits_eighty_columns(call: Any) -> None:
+    """Lines of the ranking and of the explanation are at most 80 columns wide and need no colour."""
+    for arguments in (
+        ("recommend", "--language", "ja"),
+        ("explain", "Qwen3-8B"),
+        ("estimate", "Qwen3-8B:Q4_K_M"),
+    ):
+        _, out, _ = call(*arguments, *PHONE)
+        assert out
+        assert max(len(line) for line in out.splitlines()) <= 80
+        assert "\x1b" not in out
+
+
+def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [str(Path(sys.executable).with_name("slm-advisor")), *arguments]
+    return subprocess.run(
+        command, capture_output=True, env={**os.environ, **environment}, timeout=60, check=False
+    )
+
+
+def test_a_locale_without_utf8_is_no_reason_to_fail() -> None:
+    """Characters the terminal lacks are replaced."""
+    done = program("recommend", *PHONE, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_missing_home_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """Neither HOME nor the cache need exist."""
+    gone = str(tmp_path / "gone")
+    done = program("recommend", *PHONE, "--json", HOME=gone, XDG_CACHE_HOME=gone, XDG_DATA_HOME=gone)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_closed_stdout_ends_cleanly() -> None:
+    """`slm-advisor catalog list | head -1` prints no traceback."""
+    command = f"'{Path(sys.executable).with_name('slm-advisor')}' catalog list --json | head -c 10"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+
+
+HEAVY = ("llama_cpp", "torch", "gguf", "textual", "huggingface_hub", "numpy", "scipy", "cpuinfo", "rich")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("recommend", *PHONE, "--json"), ("profile", "--json")])
+def test_start_up_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    """None of the heavy libraries is imported on the way to a JSON answer."""
+    script = (
+        "import sys\nfrom advisor.cli.main import run\ncode = run(sys.argv[1:])\nsys.stdout.flush()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\nsys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == b"[]"
