@@ -21,6 +21,7 @@ from quantize.architectures.dimensions import (
     StateSpace,
     layers,
 )
+from quantize.architectures.from_gguf import from_gguf_metadata
 from quantize.architectures.metadata import gguf_metadata
 from quantize.architectures.tensors import Tensor, active_parameter_count, parameter_count, tensors
 
@@ -33,6 +34,7 @@ __all__ = [
     "StateSpace",
     "Tensor",
     "active_parameter_count",
+    "from_gguf_metadata",
     "gguf_metadata",
     "layers",
     "parameter_count",

@@ -42,6 +42,8 @@ def architecture_of(entry: dict[str, Any]) -> tuple[Architecture | None, str | N
     if rotary is not None:
         fields["n_rot"] = int(fields["head_dim"] * rotary)
     fields["optional"] = tuple(optional)
+    if "s" not in fields.get("pattern", "a"):
+        fields.pop("window", None)  # the engine runs this model without its window
     try:
         arch = msgspec.convert(fields, Architecture)
         parameter_count(arch)

@@ -211,6 +211,13 @@ def _states(arch: Architecture, code: str) -> tuple[int, int]:
     return (ssm.conv - 1) * ssm.conv_width, ssm.state * ssm.inner
 
 
+def shortest_pattern(blocks: str) -> str:
+    """The shortest pattern that gives these blocks when it is repeated: "sssasssa" -> "sssa"."""
+    return next(
+        blocks[:n] for n in range(1, len(blocks) + 1) if (blocks[:n] * len(blocks))[: len(blocks)] == blocks
+    )
+
+
 def check(arch: Architecture) -> None:
     """Raise InvalidModelError, naming the field, if a dimension is nonsense."""
     for field, limit in _LIMITS.items():

@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     model: Block = b.TOKENS | b.OUTPUT_NORM
     head: Block = b.HEAD
     options: tuple[str, ...] = ()
+    window_pattern: str | None = None  # where the engine applies a sliding window: its pattern by default
     nextn: Block | None = None
     experts_ff_key: bool = True
     beside_experts: bool = False  # experts stand beside the plain network, not in its place
@@ -110,13 +111,17 @@ PLANS: dict[str, Plan] = {
     "phi3": Plan(
         _attention(b.PRE_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT), b.FUSED_FFN, options=("rope_factors",)
     ),
-    "gemma2": Plan(_attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION)),
-    "gemma3": Plan(_attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS)),
+    "gemma2": Plan(_attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION), window_pattern="sa"),
+    "gemma3": Plan(
+        _attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS), window_pattern="sssssa"
+    ),
     "glm4": Plan(_attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION), b.FUSED_FFN, options=("qkv_bias",)),
-    "olmo2": Plan(_attention(b.POST_NORMS | b.ATTENTION | b.WIDE_NORMS)),
-    "exaone4": Plan(_attention(b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS), options=("rope_freqs",)),
+    "olmo2": Plan(_attention(b.POST_NORMS | b.ATTENTION | b.WIDE_NORMS), window_pattern="sssa"),
+    "exaone4": Plan(
+        _attention(b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS), options=("rope_freqs",), window_pattern="sssa"
+    ),
     "command-r": Plan(_attention(b.ATTN_NORM | b.ATTENTION)),
-    "cohere2": Plan(_attention(b.ATTN_NORM | b.ATTENTION)),
+    "cohere2": Plan(_attention(b.ATTN_NORM | b.ATTENTION), window_pattern="sssa"),
     "gptneox": Plan(
         _attention(b.LAYER_NORMS | b.FUSED_QKV | b.FUSED_QKV_BIAS | b.ATTN_OUTPUT | b.ATTN_OUTPUT_BIAS),
         b.PLAIN_FFN | b.PLAIN_FFN_BIAS,
@@ -134,11 +139,15 @@ PLANS: dict[str, Plan] = {
             b.PRE_NORMS | b.PLAMO_POST_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT | b.HEAD_NORMS,
         ),
         b.FUSED_FFN,
+        window_pattern="sssssssa",
     ),
-    "granite_swa": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.SINKS), options=_LLAMA_OPTIONS),
-    "spark2_5": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_GATE)),
+    "granite_swa": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION | b.SINKS), options=_LLAMA_OPTIONS, window_pattern="asss"
+    ),
+    "spark2_5": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_GATE), window_pattern="sssa"),
     "muse-glimmer": Plan(
         _attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.OUTPUT_GATE),
+        window_pattern="sssa",
     ),
     # --- mixtures of experts
     "granitemoe": Plan(
@@ -163,20 +172,26 @@ PLANS: dict[str, Plan] = {
         experts=b.MIXTURE_SHARED | b.SHARED_EXPERT_GATE,
     ),
     "qwen3moe": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS), experts=b.MIXTURE),
-    "mellum": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS), experts=b.MIXTURE),
+    "mellum": Plan(
+        _attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS), experts=b.MIXTURE, window_pattern="sssa"
+    ),
     "ernie4_5-moe": Plan(
         _attention(b.PRE_NORMS | b.ATTENTION), experts=b.MIXTURE_SHARED, options=("balance_bias",)
     ),
     "gpt-oss": Plan(
         _attention(b.ATTN_NORM | b.ATTN_POST_NORM | b.ATTENTION | b.QKV_BIAS | b.ATTN_OUTPUT_BIAS | b.SINKS),
         experts=b.MIXTURE | b.EXPERTS_BIAS,
+        window_pattern="sa",
     ),
     "afmoe": Plan(
         _attention(b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.OUTPUT_GATE),
         experts=b.MIXTURE_SHARED,
         options=("balance_bias",),
+        window_pattern="sssa",
     ),
-    "cohere2moe": Plan(_attention(b.ATTN_NORM | b.ATTENTION), experts=b.MIXTURE_SHARED),
+    "cohere2moe": Plan(
+        _attention(b.ATTN_NORM | b.ATTENTION), experts=b.MIXTURE_SHARED, window_pattern="asss"
+    ),
     "bailingmoe2": Plan(
         _attention(b.PRE_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT | b.HEAD_NORMS),
         experts=b.MIXTURE_SHARED,
@@ -186,6 +201,7 @@ PLANS: dict[str, Plan] = {
         _attention(b.PRE_NORMS | b.ATTENTION | b.HEAD_NORMS | b.HEAD_GATE),
         experts=b.MIXTURE_SHARED,
         options=("balance_bias",),
+        window_pattern="asss",
     ),
     # --- latent attention
     "deepseek2": Plan(
@@ -209,6 +225,7 @@ PLANS: dict[str, Plan] = {
             b.PRE_NORMS | b.POST_NORMS | b.ATTENTION | b.HEAD_NORMS | b.PER_LAYER_INPUT | b.ALTUP_LAUREL
         ),
         model=b.TOKENS | b.OUTPUT_NORM | b.PER_LAYER_EMBEDDING | b.ALTUP,
+        window_pattern="ssssa",
     ),
     "gemma4": Plan(
         {
@@ -226,6 +243,7 @@ PLANS: dict[str, Plan] = {
         model=b.TOKENS | b.OUTPUT_NORM | b.PER_LAYER_EMBEDDING,
         options=("rope_freqs", "full_values"),
         beside_experts=True,
+        window_pattern="sssssa",
     ),
     # --- blocks that keep a state
     "granitehybrid": Plan(
