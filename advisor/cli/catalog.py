@@ -109,7 +109,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> int:
     Without FILES: the shipped ones and your own.
     """
     from advisor.catalog import CATALOG_FOLDER
-    from advisor.catalog_file import Problem, check_file
+    from advisor.catalog_check import Problem, check_file
     from advisor.report.catalog_documents import CatalogCheckDocument
     from advisor.user_catalog import user_files
 

@@ -18,8 +18,7 @@ import msgspec
 
 from advisor.catalog import CATALOG_FOLDER, INDEX_FILE, Index, Variant
 from advisor.catalog_file import Family, model_of, read_family
-from advisor.making.sizes import SizesError, engine_version, size_table
-from advisor.tokenizer_size import tokenizer_bytes
+from advisor.sizes import SizesError, engine_version, variants_of
 from quantize.architecture import Architecture
 
 
@@ -105,26 +104,6 @@ def build(*, with_engine: bool = True) -> Index:
         table_of=tuple(table_of),
         size_tables=tuple(size_tables),
     )
-
-
-def variants_of(arch: Architecture) -> tuple[Variant, ...]:
-    """Every preset of an architecture, largest first, sized by the engine."""
-    variants = [
-        Variant(
-            quant=quant,
-            tensor_bytes=sizes.tensor_bytes,
-            file_bytes=sizes.tensor_bytes + sizes.header_bytes + tokenizer_bytes(arch),
-            bits_per_weight=round(sizes.bits_per_weight, 4),
-            bytes_by_type=sizes.bytes_by_type,
-            read_bytes_by_type=sizes.read_bytes_by_type,
-            embedding_bytes=sizes.embedding_bytes,
-            output_bytes=sizes.output_bytes,
-            layer_bytes=sizes.layer_bytes,
-            needs_imatrix=sizes.needs_imatrix,
-        )
-        for quant, sizes in size_table(arch).items()
-    ]
-    return tuple(sorted(variants, key=lambda variant: -variant.tensor_bytes))
 
 
 def family_files() -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from advisor.catalog import Catalog, LicenseClass, Model, Task, Variant
-from advisor.catalog_file import Problem
+from advisor.catalog_check import Problem
 from quantize.architecture import Architecture
 
 REFERENCE_QUANT = "Q4_K_M"

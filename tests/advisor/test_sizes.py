@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from advisor.making.sizes import Sizes, engine_version, size_table
+from advisor.sizes import Sizes, engine_version, size_table
 from quantize.architecture import Architecture, Experts
 
 pytestmark = pytest.mark.engine

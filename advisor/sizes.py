@@ -11,14 +11,17 @@ from __future__ import annotations
 import atexit
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
+from advisor.catalog import Variant
+from advisor.tokenizer_size import tokenizer_bytes
 from profiles.engine.client import Engine
-from profiles.engine.protocol import EngineFailure, EngineVersion, TensorPlan
+from profiles.engine.protocol import EngineFailure, EngineVersion
 from quantize.architecture import Architecture, layers, tensors
 from quantize.skeleton import header_bytes, write_skeleton
 from quantize.types import PRESETS, TENSOR_TYPES, Preset
@@ -51,6 +54,17 @@ class Sizes(msgspec.Struct, frozen=True):
     needs_imatrix: bool
 
 
+class Placed(Protocol):
+    """A tensor of a file: its name, its type's name, its bytes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+
+
 def engine_version() -> EngineVersion:
     """Which engine the sizes come from."""
     reply = _engine().version()
@@ -73,6 +87,28 @@ def size_table(arch: Architecture) -> dict[str, Sizes]:
         }
 
 
+def variants_of(arch: Architecture) -> tuple[Variant, ...]:
+    """Every preset of an architecture, largest first, sized by the engine. Raises SizesError."""
+    variants = [variant_of(arch, quant, sizes) for quant, sizes in size_table(arch).items()]
+    return tuple(sorted(variants, key=lambda variant: -variant.tensor_bytes))
+
+
+def variant_of(arch: Architecture, quant: str, sizes: Sizes, file_bytes: int | None = None) -> Variant:
+    """A catalog's variant of these sizes; without `file_bytes` the tokenizer's share is estimated."""
+    return Variant(
+        quant=quant,
+        tensor_bytes=sizes.tensor_bytes,
+        file_bytes=file_bytes or sizes.tensor_bytes + sizes.header_bytes + tokenizer_bytes(arch),
+        bits_per_weight=round(sizes.bits_per_weight, 4),
+        bytes_by_type=sizes.bytes_by_type,
+        read_bytes_by_type=sizes.read_bytes_by_type,
+        embedding_bytes=sizes.embedding_bytes,
+        output_bytes=sizes.output_bytes,
+        layer_bytes=sizes.layer_bytes,
+        needs_imatrix=sizes.needs_imatrix,
+    )
+
+
 @cache
 def _engine() -> Engine:
     engine = Engine()
@@ -84,8 +120,13 @@ def _sizes(arch: Architecture, path: Path, preset: Preset) -> Sizes:
     plan = _engine().quantize_dry_run(path, preset.ftype, imatrix=preset.needs_imatrix)
     if isinstance(plan, EngineFailure):
         raise SizesError(f"{arch.name} at {preset.name}: {plan.message}\n{plan.last_words}")
+    return sizes_of(arch, plan.tensors, needs_imatrix=preset.needs_imatrix)
+
+
+def sizes_of(arch: Architecture, placed: Sequence[Placed], *, needs_imatrix: bool = False) -> Sizes:
+    """The sizes of a file whose tensors have these types and bytes."""
     infos = {info.name: info for info in tensors(arch)}
-    total = sum(tensor.bytes for tensor in plan.tensors)
+    total = sum(tensor.bytes for tensor in placed)
     elements = sum(info.n_elements for info in infos.values())
     output = _OUTPUT if _OUTPUT in infos else "token_embd.weight"
     return Sizes(
@@ -93,20 +134,20 @@ def _sizes(arch: Architecture, path: Path, preset: Preset) -> Sizes:
         header_bytes=header_bytes(arch),
         elements=elements,
         bits_per_weight=total * 8 / elements,
-        bytes_by_type=_by_type((tensor, tensor.bytes) for tensor in plan.tensors),
-        read_bytes_by_type=_by_type((tensor, _read_bytes(arch, tensor, output)) for tensor in plan.tensors),
-        embedding_bytes=sum(tensor.bytes for tensor in plan.tensors if tensor.name in _LOOKED_UP),
-        output_bytes=sum(tensor.bytes for tensor in plan.tensors if tensor.name == output),
+        bytes_by_type=_by_type((tensor, tensor.bytes) for tensor in placed),
+        read_bytes_by_type=_by_type((tensor, _read_bytes(arch, tensor, output)) for tensor in placed),
+        embedding_bytes=sum(tensor.bytes for tensor in placed if tensor.name in _LOOKED_UP),
+        output_bytes=sum(tensor.bytes for tensor in placed if tensor.name == output),
         layer_bytes=sum(
             tensor.bytes
-            for tensor in plan.tensors
+            for tensor in placed
             if tensor.name not in (*_LOOKED_UP, _OUTPUT) and _runs(arch, tensor.name)
         ),
-        needs_imatrix=preset.needs_imatrix,
+        needs_imatrix=needs_imatrix,
     )
 
 
-def _read_bytes(arch: Architecture, tensor: TensorPlan, output: str) -> int:
+def _read_bytes(arch: Architecture, tensor: Placed, output: str) -> int:
     """Bytes of this tensor that one generated token reads.
 
     A look-up table costs one row, counted as nothing, unless it is the output head too. Of stacked experts
@@ -135,7 +176,7 @@ def _block(name: str) -> int | None:
 _NAMES = {name.lower(): name for name in TENSOR_TYPES}
 
 
-def _by_type(sizes: Iterable[tuple[TensorPlan, int]]) -> dict[str, int]:
+def _by_type(sizes: Iterable[tuple[Placed, int]]) -> dict[str, int]:
     counter: Counter[str] = Counter()
     for tensor, n in sizes:
         counter[_NAMES[tensor.type.lower()]] += n
