@@ -8,7 +8,7 @@ A score, read above chance and turned into log-odds z, is explained as
 
 with g the general ability, d what a model does better or worse on one axis, and h what one harness makes of
 one model (its prompt format, thinking switched on or off, a vendor's good day). g, d, h are Gaussian; their
-spreads, the items' a and c and their noise are fitted. Items are tied to one another by the models they share.
+spreads, the items' a and c and their noise are fitted. Items are tied to one another by shared models.
 The prior mean of g is a line in what is known of a model without any score: its size and its release date, as
 far as given (`Background`); a specialist's d has a prior mean too. Both only fill in where scores are few: a
 model with no score gets nothing.
@@ -33,7 +33,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from advisor.quality import AXES
+from advisor.quality_table import AXES, Axis
 
 Kind = Literal["uniform", "vendor", "base"]
 """Whose run a harness is: one for all models, the maker's own, or one on the model's base version."""
@@ -52,10 +52,10 @@ NOISE_PRIOR_COUNT = 4.0
 VENDOR_NOISE_FLOOR = 0.3
 """Least noise of an item of vendors' own numbers: settings differ from row to row."""
 AXIS_PRIOR_SD, AXIS_PRIOR_COUNT = 0.5, 200.0
-"""What an axis is taken to differ from g, and that prior's worth in models. Without it the fit explains every
-difference between, say, mathematics and the rest by noise, and g becomes the mean of whatever was measured."""
+"""What an axis is taken to differ from g, and that prior's worth in models. Without it the fit puts every
+difference between, say, mathematics and the rest down to noise, and g is the mean of what was measured."""
 HARNESS_PRIOR_SD, HARNESS_PRIOR_COUNT = 0.4, 50.0
-"""The same for harness effects: few models have both base and tuned scores, and the fit would call that none."""
+"""The same for harness effects: few models have base and tuned scores, and the fit would call that none."""
 GAIN_PRIOR_COUNT = 2.0
 """Pulls the gain of an axis's specialists towards none: there are few of them."""
 CLIP = 0.01
@@ -92,7 +92,7 @@ class Background(msgspec.Struct, frozen=True):
     ln_billions: float | None = None
     year: float | None = None
     """Of its release, with the part of the year gone: 2025.5."""
-    specialist: str | None = None
+    specialist: Axis | None = None
     """The axis it is made for, where it is made for one."""
 
 
@@ -112,11 +112,11 @@ class Fit(msgspec.Struct, frozen=True):
 
     abilities: dict[str, Ability]
     lines: dict[str, tuple[float, float, float]]
-    axis_sd: dict[str, float]
+    axis_sd: dict[Axis, float]
     harness_sd: dict[Kind, float]
     general_sd: float
     """Of g about what size and date lead to expect."""
-    specialist_gain: dict[str, float]
+    specialist_gain: dict[Axis, float]
     """Mean d of the specialists of an axis."""
 
     def predict(self, model: str, item: Item, *, same_harness: bool = False) -> tuple[float, float]:
@@ -146,7 +146,9 @@ def log_odds(item: Item, score: float) -> tuple[float, float]:
 
 
 def fit(
-    observations: Sequence[Observation], background: Mapping[str, Background] | None = None, iterations: int = 150
+    observations: Sequence[Observation],
+    background: Mapping[str, Background] | None = None,
+    iterations: int = 150,
 ) -> Fit:
     """Fit the factor model to scores; models with no score are not in the result."""
     return _Em(observations, background or {}).run(iterations)
@@ -296,7 +298,9 @@ class _Em:
         doubt = self.covariance[:, 0, 0]
         # A model whose g is hardly known follows the line and must not confirm it.
         weight = 1 / (self.g_variance + doubt)
-        self.g_line = np.linalg.lstsq(self.expects * np.sqrt(weight)[:, None], g * np.sqrt(weight), rcond=None)[0]
+        self.g_line = np.linalg.lstsq(
+            self.expects * np.sqrt(weight)[:, None], g * np.sqrt(weight), rcond=None
+        )[0]
         self.g_variance = float(((g - self.expects @ self.g_line) ** 2 + doubt).mean())
         for axis in self.gain:
             n = AXES.index(axis)

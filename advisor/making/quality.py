@@ -13,23 +13,22 @@ import hashlib
 import math
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from advisor.making import quantization_loss, scores
 from advisor.making.abilities import Ability, Background, Fit, Observation, anchor_line, fit, log_odds
-from advisor.quality import AXES, TABLE_FILE, Z80, Axis, LossTable, Table
+from advisor.quality_table import AXES, TABLE_FILE, Z80, Axis, LossTable, Table
 
 FOLDS = 8
 CALIBRATION = 1.1
 """Standard errors are widened by this: errors over stated errors of left-out harnesses have that standard
 deviation (`--judge`, z)."""
 SIBLING_SD = 0.35
-"""Of the abilities of two models tuned by one maker from one base, for one use, at one size: the root mean
-square difference of such pairs with scores of their own (`--judge`)."""
-
+"""Of the abilities of two models tuned by one maker from one base, for one use, at one size: a choice. The few
+pairs with scores of their own differ by no more than their errors (`--judge`), so this is on the safe side: about
+half of what models of one size and year differ by."""
 SIBLINGS = (
     ("ibm-granite/granite-3.0-2b-instruct", "ibm-granite/granite-3.1-2b-instruct"),
     ("ibm-granite/granite-3.0-8b-instruct", "ibm-granite/granite-3.1-8b-instruct"),
@@ -39,7 +38,7 @@ SIBLINGS = (
     ("Qwen/Qwen3-30B-A3B", "Qwen/Qwen3-30B-A3B-Instruct-2507"),
     ("microsoft/Phi-4-reasoning", "microsoft/Phi-4-reasoning-plus"),
 )
-"""Pairs with scores of both, on which SIBLING_SD rests."""
+"""Pairs with scores of both."""
 
 _Axes = dict[Axis, tuple[float, float, tuple[int, ...]]]
 
@@ -78,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = make_table(fitted, line, observed, background, loss)
     TABLE_FILE.write_bytes(msgspec.json.encode(table) + b"\n")
     print(
-        f"{len(observed)} scores of {len(fitted.abilities)} models; {TABLE_FILE.stat().st_size / 1024:.0f} KiB"
+        f"{len(observed)} scores of {len(fitted.abilities)} models; "
+        f"{TABLE_FILE.name} {TABLE_FILE.stat().st_size / 1024:.0f} KiB"
     )
     for axis in AXES:
         print(f"  {axis:14s} {sum(axis in axes for axes in table.models.values()):4d} models")
@@ -130,7 +130,10 @@ def make_table(
 
 
 def _axes(
-    line: tuple[float, float], ability: Ability, rests_on: Mapping[Axis, tuple[int, ...]], more_sd: float = 0.0
+    line: tuple[float, float],
+    ability: Ability,
+    rests_on: Mapping[Axis, tuple[int, ...]],
+    more_sd: float = 0.0,
 ) -> _Axes:
     """The axes of one model in points; `more_sd` adds to the error of every one, in abilities."""
     axes: _Axes = {}
@@ -195,16 +198,16 @@ def judge(
 def report(judgement: Judgement) -> str:
     """A judgement in words."""
     return (
-        f"{judgement.count} scores predicted without their harness: median error {judgement.median_error:.1f}, "
-        f"mean {judgement.mean_error:.1f} points of 100; 80% interval holds {judgement.coverage:.0%}, "
-        f"z {judgement.z_sd:.2f}\n"
+        f"{judgement.count} scores predicted without their harness: median error "
+        f"{judgement.median_error:.1f}, mean {judgement.mean_error:.1f} points of 100; 80% interval holds "
+        f"{judgement.coverage:.0%}, z {judgement.z_sd:.2f}\n"
         f"{judgement.anchor_count} averages of {scores.ANCHOR_HARNESS} predicted without it: mean error "
         f"{judgement.anchor_mean_error:.1f} points; 80% interval holds {judgement.anchor_coverage:.0%}"
     )
 
 
 def sibling_difference(fitted: Fit) -> float:
-    """Root mean square difference in general ability of siblings that both have scores, less their own errors."""
+    """Root mean square difference in g of siblings that both have scores, less their own errors."""
     squares = []
     for one, other in SIBLINGS:
         a, b = fitted.abilities[one], fitted.abilities[other]

@@ -1,9 +1,9 @@
 """Fit what quantization costs: perplexity from the types of a file's tensors, scores from perplexity.
 
 The rows are `data/quantization-loss.csv`; which tensors a preset gives which type comes from the engine, on
-skeletons of `data/quantized-models.toml`. The form is that of `advisor.quality.ln_perplexity_ratio`. Each
-fitted model also gets a factor of its own, pulled towards 1, so that a model with thirty rows does not set the
-size's exponent alone; the factors are then dropped and count as error.
+skeletons of `data/quantized-models.toml`. The form is that of `advisor.quantization_loss.ln_perplexity_ratio`. Each
+fitted model also gets a factor of its own, pulled towards 1, so that a model with thirty rows does not set
+the size's exponent alone; the factors are then dropped and count as error.
 
 Left out: gemma-1-7B (its K quants break: perplexity 568 at Q2_K), Qwen2.5-3B Q3_K_* (worse than Q2_K in the
 source itself), Falcon3 GPTQ and AWQ (columns not certain), rows marked unverified, models above 40 billion
@@ -16,7 +16,7 @@ import csv
 import math
 import tempfile
 import tomllib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from advisor.quality import LossTable, kind_of
+from advisor.quality_table import LossTable
+from advisor.quantization_loss import kind_of
 from profiles.engine.client import Engine
 from profiles.engine.protocol import EngineFailure
 from quantize.architecture import Architecture, parameter_count, tensors
@@ -43,16 +44,16 @@ OTHER_PRESETS = {"Q5_1": 9, "Q2_K_S": 21, "IQ3_XS": 22}
 FLOOR = 0.003
 """ln ratio below which differences are the noise of the measurement."""
 ROW_ERROR, MODEL_ERROR = 0.35, 0.4
-"""Standard deviations, in ln(loss), of a row about its model and of models about the fit: the pull on both."""
+"""Standard deviations, in ln(loss), of a row about its model and of a model about the fit."""
 
 SCORE_ERROR = 1.2
 """Standard deviation of the difference of two task scores of the same model, in points."""
 
 KV_TYPES: dict[str, tuple[float, float]] = {
-    # K, V: ln(perplexity ratio) added to a model of 8 billion parameters. q8_0 and V q5_1: Llama-3-8B, llama.cpp
-    # pull 7412. q4_0: gemma-4-31B's 0.0077 for K and V together (ik_llama.cpp pull 1599), scaled by size, split
-    # as K and V differ at q8_0 and by K carrying the larger part below (K q5 worse than V q5 in pull 7412); MMLU
-    # of gemma-3-4b agrees (llama.cpp pull 21551). The types between are interpolated by bits: unverified.
+    # K, V: ln(perplexity ratio) added to a model of 8 billion parameters. q8_0 and V q5_1: Llama-3-8B,
+    # llama.cpp pull 7412. q4_0: gemma-4-31B's 0.0077 for K and V together (ik_llama.cpp pull 1599), scaled by
+    # size; MMLU of gemma-3-4b agrees (llama.cpp pull 21551). That K carries two thirds of it, and the types
+    # between, which are interpolated by bits, are unverified.
     "f16": (0.0, 0.0),
     "bf16": (0.0, 0.0),
     "f32": (0.0, 0.0),
@@ -179,7 +180,7 @@ def _weights(model: str, preset: str, imatrix: bool) -> tuple[tuple[str, float],
     if isinstance(plan, EngineFailure):
         raise RuntimeError(f"{model} at {preset}: {plan.message}")
     names = {name.lower(): name for name in TENSOR_TYPES}
-    counts: Counter[str] = Counter()
+    counts: dict[str, float] = defaultdict(float)
     for tensor in plan.tensors:
         name = names[tensor.type.lower()]
         counts[name] += tensor.bytes * 8 / TENSOR_TYPES[name].bits_per_weight
@@ -198,7 +199,7 @@ def _billions(model: str) -> float:
 
 
 def _ln_ratio(x: Array, model: str, preset: str, imatrix: bool) -> float:
-    """The form of `advisor.quality.ln_perplexity_ratio`, over x = what `_fit` fits."""
+    """The form of `advisor.quantization_loss.ln_perplexity_ratio`, over x = what `_fit` fits."""
     scale, size_power, noise_power, bit_rate, iq, legacy, with_imatrix, few_tokens = x[:8]
     factor = {"k": 1.0, "iq": math.exp(iq), "legacy": math.exp(legacy)}
     noise = sum(

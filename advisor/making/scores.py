@@ -21,6 +21,7 @@ import msgspec
 from advisor.catalog import read_index
 from advisor.making.abilities import Background, Item, Kind, Observation
 from advisor.making.catalog import load_scores
+from advisor.quality_table import Axis
 
 DATA = Path(__file__).with_name("data")
 BENCHMARKS = DATA / "benchmarks.toml"
@@ -48,7 +49,7 @@ class Versions(msgspec.Struct, frozen=True):
     spelling: dict[str, str]
     base: dict[str, str]
     sibling: dict[str, str]
-    specialist: dict[str, list[str]]
+    specialist: dict[Axis, list[str]]
 
 
 def read_rows() -> list[Row]:
@@ -145,8 +146,8 @@ def _facts(harness: dict[str, Any], row: Row) -> dict[str, Any] | None:
 def _who(published: str, harness: dict[str, Any], versions: Versions) -> tuple[str, Kind | None, str]:
     """The model that a row is of, the kind of its harness for that model, and the harness's name.
 
-    A base model's row counts for the tuned model, under a harness of kind "base"; kind None means that the row
-    is left out.
+    A base model's row counts for the tuned model, under a harness of kind "base"; kind None means that the
+    row is left out.
     """
     model = versions.spelling.get(published, published)
     kind: Kind = harness.get("kind", "uniform")
