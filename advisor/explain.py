@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -34,13 +35,17 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """`candidate` is the best deployment if one fits, else the one that came nearest; None if none was tried."""
+    """`candidate` is the best deployment if one fits, else the one that came nearest; None if none was tried.
+
+    `changes` are single changes that suffice; where there is none, `together` are changes that do when all are made.
+    """
 
     model: Model
     quant: str | None
     candidate: Candidate | None
     shortfalls: tuple[Shortfall, ...]
     changes: tuple[Change, ...]
+    together: tuple[Change, ...]
     variants: tuple[Candidate, ...]
 
     @property
@@ -53,7 +58,13 @@ def explain(model: Model, quant: str | None, target: Target, workload: Workload)
     ruled_out = exclusions(model, workload)
     if any(shortfall.constraint == "engine" for shortfall in ruled_out):
         return Explanation(
-            model=model, quant=quant, candidate=None, shortfalls=ruled_out, changes=(), variants=()
+            model=model,
+            quant=quant,
+            candidate=None,
+            shortfalls=ruled_out,
+            changes=(),
+            together=(),
+            variants=(),
         )
     variants = tuple(_nearest(model, variant, target, workload) for variant in distinct_variants(model))
     if quant is not None:
@@ -63,7 +74,13 @@ def explain(model: Model, quant: str | None, target: Target, workload: Workload)
     shortfalls = ruled_out + chosen.shortfalls
     changes = tuple(_changes(model, quant, target, workload)) if shortfalls else ()
     return Explanation(
-        model=model, quant=quant, candidate=chosen, shortfalls=shortfalls, changes=changes, variants=variants
+        model=model,
+        quant=quant,
+        candidate=chosen,
+        shortfalls=shortfalls,
+        changes=changes,
+        together=() if changes else tuple(_together(model, chosen, ruled_out, workload)),
+        variants=variants,
     )
 
 
@@ -156,20 +173,11 @@ def _changes(model: Model, quant: str | None, target: Target, workload: Workload
         if _fits(model, quant, target, relaxed):
             yield Change(change=kind, value="any", message=message)
     patient = _best(model, quant, target, _with(workload, min_tg_tokens_per_s=0.0))
-    if patient is not None and patient.speed is not None and not _fits(model, quant, target, workload):
-        low = patient.speed.tg.low
-        if low < workload.min_tg_tokens_per_s:
-            yield Change(
-                change="min-tg", value=low, message=f"accept {rate(low)} tokens/s (--min-tg {rate(low)})"
-            )
-    waiting = _best(model, quant, target, _with(workload, max_ttft_s=1e9))
-    if waiting is not None and waiting.speed is not None and waiting.speed.ttft_s.high > workload.max_ttft_s:
-        high = waiting.speed.ttft_s.high
-        yield Change(
-            change="max-ttft",
-            value=high,
-            message=f"accept {seconds(high)} to the first token (--max-ttft {high:.1f})",
-        )
+    if patient is not None and patient.speed is not None:
+        yield _slower(patient.speed.tg.low)
+    waiting = _best(model, quant, target, _with(workload, max_ttft_s=math.inf))
+    if waiting is not None and waiting.speed is not None:
+        yield _later(waiting.speed.ttft_s.high)
     more = _more_memory(model, quant, target, workload)
     if more is not None:
         yield Change(change="memory-budget", value=more, message=f"find {amount(more)} more memory")
@@ -178,6 +186,51 @@ def _changes(model: Model, quant: str | None, target: Target, workload: Workload
         if heavy is not None and heavy.variant.file_bytes > workload.max_download_bytes:
             size = heavy.variant.file_bytes
             yield Change(change="max-download", value=size, message=f"allow a download of {amount(size)}")
+
+
+def _together(
+    model: Model, chosen: Candidate, ruled_out: tuple[Shortfall, ...], workload: Workload
+) -> Iterator[Change]:
+    """What has to change at once for the nearest candidate."""
+    if any(shortfall.constraint == "context" for shortfall in ruled_out):
+        longest = model.context_length or 0
+        yield Change(change="context", value=longest, message=f"use a context of {longest} tokens")
+    for kind, message, _ in _filters(model, workload):
+        if any(shortfall.constraint == kind for shortfall in ruled_out):
+            yield Change(change=kind, value="any", message=message)
+    memory = [
+        int(shortfall.needed) - int(shortfall.available)
+        for shortfall in chosen.shortfalls
+        if isinstance(shortfall.needed, int) and isinstance(shortfall.available, int)
+        if "memory" in shortfall.constraint
+    ]
+    if memory:
+        yield Change(
+            change="memory-budget", value=max(memory), message=f"find {amount(max(memory))} more memory"
+        )
+    for shortfall in chosen.shortfalls:
+        if shortfall.constraint == "decode speed" and isinstance(shortfall.available, float):
+            yield _slower(shortfall.available)
+        if shortfall.constraint == "first token" and isinstance(shortfall.available, float):
+            yield _later(shortfall.available)
+        if shortfall.constraint == "download":
+            size = chosen.variant.file_bytes
+            yield Change(change="max-download", value=size, message=f"allow a download of {amount(size)}")
+
+
+def _slower(low: float) -> Change:
+    shown = math.floor(low * 10) / 10 if low >= 1 else low
+    return Change(
+        change="min-tg", value=low, message=f"accept {rate(low)} tokens/s at worst (--min-tg {shown:.2g})"
+    )
+
+
+def _later(high: float) -> Change:
+    return Change(
+        change="max-ttft",
+        value=high,
+        message=f"accept {seconds(high)} to the first token at worst (--max-ttft {math.ceil(high)})",
+    )
 
 
 def _with(workload: Workload, **changes: object) -> Workload:
@@ -189,7 +242,7 @@ def _filters(model: Model, workload: Workload) -> Iterator[tuple[ChangeKind, str
         yield "license", f"accept the licence {model.license}", _with(workload, licenses=())
     if workload.families:
         yield "family", f"allow family {model.family}", _with(workload, families=())
-    if workload.task not in model.tasks:
+    if workload.task != "general" and workload.task not in model.tasks:
         yield "task", "ask for task general", _with(workload, task="general")
 
 

@@ -37,11 +37,12 @@ class TaskPreset(msgspec.Struct, frozen=True, kw_only=True):
 PRESETS: dict[Task, TaskPreset] = {
     "chat": TaskPreset(
         context_length=8192,
-        prompt_tokens=512,
+        prompt_tokens=256,
         answer_tokens=256,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=5.0,
-        reason="text appears a little faster than people read; five seconds still feel like a reply",
+        reason="text appears a little faster than people read; five seconds still feel like a reply; "
+        "earlier turns stay in the cache, so a turn adds a paragraph or two",
     ),
     "coding": TaskPreset(
         context_length=16384,
@@ -69,8 +70,8 @@ PRESETS: dict[Task, TaskPreset] = {
     ),
     "translate": TaskPreset(
         context_length=4096,
-        prompt_tokens=300,
-        answer_tokens=300,
+        prompt_tokens=200,
+        answer_tokens=200,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=3.0,
         reason="a paragraph at a time, at reading speed",
@@ -93,19 +94,20 @@ PRESETS: dict[Task, TaskPreset] = {
     ),
     "voice": TaskPreset(
         context_length=4096,
-        prompt_tokens=200,
+        prompt_tokens=100,
         answer_tokens=80,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=1.5,
-        reason="twice the rate of speech, and an answer that starts before the silence is awkward",
+        reason="twice the rate of speech, and an answer to a spoken sentence that starts before the silence is "
+        "awkward; instructions stay in the cache",
     ),
     "general": TaskPreset(
         context_length=8192,
-        prompt_tokens=512,
+        prompt_tokens=256,
         answer_tokens=256,
         min_tg_tokens_per_s=5.0,
         max_ttft_s=10.0,
-        reason="reading speed",
+        reason="reading speed, and a wait that is still bearable",
     ),
 }
 

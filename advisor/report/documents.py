@@ -133,6 +133,7 @@ class ExcludedView(msgspec.Struct, frozen=True, kw_only=True):
 class MissView(msgspec.Struct, frozen=True, kw_only=True):
     deployment: DeploymentView
     changes: tuple[ChangeView, ...]
+    together: tuple[ChangeView, ...]
 
 
 class RecommendationDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +157,7 @@ class VariantVerdict(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None
     tg_tokens_per_s: Value | None
     quality: float | None
-    verdict: str
+    shortfalls: tuple[ShortfallView, ...]
 
 
 class ExplanationDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,7 +172,8 @@ class ExplanationDocument(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     deployment: DeploymentView | None
     shortfalls: tuple[ShortfallView, ...]
-    changes: tuple[ChangeView, ...]
+    changes: tuple[ChangeView, ...]  # each suffices alone
+    together: tuple[ChangeView, ...]  # where none does: all of these at once
     variants: tuple[VariantVerdict, ...]
 
 

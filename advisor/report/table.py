@@ -42,6 +42,10 @@ def recommendation_text(document: RecommendationDocument, *, verbose: bool = Fal
             parts.extend(f"  - {shortfall.message}" for shortfall in deployment.shortfalls)
             if miss.changes:
                 parts.append(f"  It would fit if you {miss.changes[0].message}.")
+            elif miss.together:
+                parts.append(
+                    f"  It would fit if you {', and '.join(change.message for change in miss.together)}."
+                )
     if document.ruled_out:
         counts = ", ".join(f"{constraint} {number}" for constraint, number in document.ruled_out.items())
         parts.append(f"\n{document.fitting} of {document.considered} models fit. Ruled out by: {counts}.")
@@ -59,11 +63,15 @@ def explanation_text(document: ExplanationDocument) -> str:
     if document.changes:
         parts.append("\nAny one of these would let it in:")
         parts.extend(f"  - {change.message}" for change in document.changes)
+    if document.together:
+        parts.append("\nNo single change would let it in; all of these would:")
+        parts.extend(f"  - {change.message}" for change in document.together)
     if document.variants:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        parts.append("")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
         for heading in ("quant", "bits", "file", "memory", "tok/s", "quality"):
             table.add_column(heading, justify="left" if heading == "quant" else "right", no_wrap=True)
-        table.add_column("verdict")
+        table.add_column("ruled out by")
         for variant in document.variants:
             table.add_row(
                 variant.quant,
@@ -72,7 +80,7 @@ def explanation_text(document: ExplanationDocument) -> str:
                 "-" if variant.memory_bytes is None else amount(variant.memory_bytes),
                 "-" if variant.tg_tokens_per_s is None else rate(variant.tg_tokens_per_s.value),
                 "-" if variant.quality is None else f"{variant.quality:.1f}",
-                variant.verdict,
+                "fits" if variant.fits else ", ".join(short.constraint for short in variant.shortfalls),
             )
         parts.append(table)
     return render(*parts)

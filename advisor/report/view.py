@@ -61,6 +61,7 @@ def explanation_document(explanation: Explanation, target: Target, workload: Wor
         deployment=None if candidate is None else deployment_view(candidate, target, workload),
         shortfalls=tuple(shortfall_view(shortfall) for shortfall in explanation.shortfalls),
         changes=tuple(change_view(change) for change in explanation.changes),
+        together=tuple(change_view(change) for change in explanation.together),
         variants=tuple(_verdict(variant) for variant in explanation.variants),
     )
 
@@ -165,10 +166,11 @@ def _nearest(result: Recommendation) -> list[Exclusion]:
 
 def _miss(miss: Exclusion, target: Target, workload: Workload) -> MissView:
     assert miss.nearest is not None
-    changes = explain(miss.model, None, target, workload).changes
+    explanation = explain(miss.model, None, target, workload)
     return MissView(
         deployment=deployment_view(miss.nearest, target, workload),
-        changes=tuple(change_view(change) for change in changes),
+        changes=tuple(change_view(change) for change in explanation.changes),
+        together=tuple(change_view(change) for change in explanation.together),
     )
 
 
@@ -208,16 +210,15 @@ def _speed_terms(speed: SpeedEstimate) -> dict[str, float]:
 
 
 def _verdict(candidate: Candidate) -> VariantVerdict:
-    fits = candidate.feasible
     return VariantVerdict(
         quant=candidate.variant.quant,
         bits_per_weight=round(candidate.variant.bits_per_weight, 2),
         file_bytes=candidate.variant.file_bytes,
-        fits=fits,
+        fits=candidate.feasible,
         memory_bytes=candidate.memory.reserved_high_bytes,
         tg_tokens_per_s=None if candidate.speed is None else candidate.speed.tg,
         quality=candidate.quality.value,
-        verdict="fits" if fits else "; ".join(describe(shortfall) for shortfall in candidate.shortfalls),
+        shortfalls=tuple(shortfall_view(shortfall) for shortfall in candidate.shortfalls),
     )
 
 
