@@ -83,8 +83,8 @@ def measure_bandwidth(threads: int, size: int, seconds: float = TIME_LIMIT_S) ->
     for worker in workers:
         worker.join()
     passes = len(ends[0])
-    seconds = [max(e[i] for e in ends) - min(b[i] for b in begins) for i in range(passes)]
-    return BandwidthMeasurement(part * threads / min(seconds), part * threads, threads, passes)
+    took = [max(e[i] for e in ends) - min(b[i] for b in begins) for i in range(passes)]
+    return BandwidthMeasurement(part * threads / min(took), part * threads, threads, passes)
 
 
 def _is_windows() -> bool:

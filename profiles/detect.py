@@ -69,23 +69,24 @@ def detect(machine: Machine | None = None, *, measure: bool = False) -> Device:
     cpu = run("cpu", lambda ledger: probe_cpu(machine, ledger, limits.cpu_quota), Cpu())
     memory = run("memory", lambda ledger: probe_memory(machine, ledger, limits), Memory())
     accelerators: tuple[Accelerator, ...] = ()
-    for name, probe in ACCELERATOR_PROBES.items():
+    for vendor, probe in ACCELERATOR_PROBES.items():
         # Each probe counts its own from 0; the paths move behind those that were found before.
         first = len(accelerators)
         count = len(notes)
         own: dict[str, str] = {}
-        found = run("accelerators", _shifted(probe, machine, first, own), ())
+        nothing: tuple[Accelerator, ...] = ()
+        found = run("accelerators", _shifted(probe, machine, first, own), nothing)
         sources.update(own)
         accelerators += found
         notes[count:] = [
-            Note(n.field, f"{name}: {n.message}") if n.field == "accelerators" else n for n in notes[count:]
+            Note(n.field, f"{vendor}: {n.message}") if n.field == "accelerators" else n for n in notes[count:]
         ]
     storage = run("storage", lambda ledger: probe_storage(machine, ledger), Storage())
     power = run("power", lambda ledger: probe_power(machine, ledger), Power())
     platform = run("platform", lambda ledger: probe_platform(machine, ledger), Platform())
-    class_, why = classify(machine, cpu, accelerators, power, platform)
+    class_, class_source = classify(machine, cpu, accelerators, power, platform)
     if class_ is not None:
-        sources["class"] = why
+        sources["class"] = class_source
     name, name_source = _name(machine, cpu, accelerators, platform, class_)
     if name is not None:
         sources["name"] = name_source

@@ -96,7 +96,7 @@ def read_device(fields: object, source: str = "device given inline") -> Device:
     except msgspec.ValidationError as error:
         raise InvalidDeviceError(_reworded(str(error), own)) from error
     _check(device)
-    given = {path: source for path in missing_sources(device, device.sources)}
+    given = dict.fromkeys(missing_sources(device, device.sources), source)
     device = msgspec.structs.replace(device, sources={**device.sources, **given})
     if device.name is None and device.class_ is None and not given:
         raise InvalidDeviceError("the device has no fields: give at least a name or memory.total_bytes")
@@ -112,7 +112,9 @@ def read_device_json(text: bytes) -> Device:
 def _check(device: Device) -> None:
     """Refuse values no device has."""
     if len(device.accelerators) > ACCELERATOR_LIMIT:
-        raise InvalidDeviceError(f"accelerators: {len(device.accelerators)} of them, at most {ACCELERATOR_LIMIT}")
+        raise InvalidDeviceError(
+            f"accelerators: {len(device.accelerators)} of them, at most {ACCELERATOR_LIMIT}"
+        )
     parts: list[tuple[str, msgspec.Struct]] = [
         ("cpu", device.cpu),
         ("memory", device.memory),
@@ -200,4 +202,6 @@ def _choices(path: str) -> str:
 
 
 def _kind(value: object) -> str:
-    return {list: "a list", str: "a string", type(None): "null", bool: "a boolean"}.get(type(value), "a number")
+    return {list: "a list", str: "a string", type(None): "null", bool: "a boolean"}.get(
+        type(value), "a number"
+    )

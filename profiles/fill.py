@@ -12,7 +12,7 @@ import msgspec
 from profiles.budget import budget_cleared, reserve_source
 from profiles.device import Accelerator, Device, Note
 from profiles.errors import UnknownDeviceError
-from profiles.library import find, lookup
+from profiles.library import accelerator_gaps, find, lookup
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -33,10 +33,13 @@ def fill_in(device: Device, *, add_accelerators: bool = True) -> Device:
     kept: list[Note] = []
     known, by = _known(device, notes)
     if known is not None:
-        typical = device.memory.bandwidth_bytes_per_s is None and by != device.name
+        # Only a machine that was looked at has modules of its own.
+        typical = device.memory.bandwidth_bytes_per_s is None and device.platform.system is not None
         device = _fill_from(device, known, by, sources, add_accelerators)
         if typical and device.memory.bandwidth_bytes_per_s is not None and device.class_ in _OWN_MODULES:
-            text = "typical of this processor; the modules in this machine decide: profile --measure reads them"
+            text = (
+                "typical of this processor; the modules in this machine decide: profile --measure reads them"
+            )
             if device.platform.virtual_machine not in (None, "none"):
                 text = "the whole processor's; a virtual machine gets a share: profile --measure reads it"
             notes.append(Note("memory.bandwidth_bytes_per_s", text))
@@ -53,6 +56,8 @@ def fill_in(device: Device, *, add_accelerators: bool = True) -> Device:
             sources["memory.budget_cleared_bytes"] = reserve_source(device.class_, ios=ios)
             memory = msgspec.structs.replace(device.memory, budget_cleared_bytes=cleared)
             device = msgspec.structs.replace(device, memory=memory)
+    explained = {note.field for note in notes}
+    notes += [note for note in accelerator_gaps(device.accelerators) if note.field not in explained]
     # A gap that was filled needs no excuse any more; one that stays keeps its reason.
     notes = [
         n for n in notes if n in kept or not (n.field in sources and sources[n.field].startswith("library:"))
@@ -110,14 +115,23 @@ def _fill_from(
         sources.update({p: s for p, s in known.sources.items() if p.startswith("accelerators.")})
         if device.memory.total_bytes is not None:
             accelerators = tuple(
-                _relimit(a, device.memory.total_bytes, device.platform.system == "ios" or known.platform.system == "ios")
+                _relimit(
+                    a,
+                    device.memory.total_bytes,
+                    device.platform.system == "ios" or known.platform.system == "ios",
+                )
                 for a in accelerators
             )
     else:
         # A shared GPU the device names without its figures: the same chip's GPU has them.
         accelerators = tuple(
-            _fill(a, k, f"accelerators.{i}", known, sources, known_path="accelerators.0", skip=("memory_bytes",))
-            if k is not None and a.shared_memory is not False and k.shared_memory and a.backend in (None, k.backend)
+            _fill(
+                a, k, f"accelerators.{i}", known, sources, known_path="accelerators.0", skip=("memory_bytes",)
+            )
+            if k is not None
+            and a.shared_memory is not False
+            and k.shared_memory
+            and a.backend in (None, k.backend)
             else a
             for i, a in enumerate(accelerators)
             for k in [known.accelerators[0] if known.accelerators else None]
@@ -165,18 +179,26 @@ def _fill_accelerator(
                 if note and not size and entries[0].kind == "card":
                     notes.append(Note(path, note))
     host = device.memory.bandwidth_bytes_per_s
-    if accelerator.shared_memory is None and accelerator.backend == "metal" and device.class_ in ("apple", "phone", "tablet"):
+    if (
+        accelerator.shared_memory is None
+        and accelerator.backend == "metal"
+        and device.class_ in ("apple", "phone", "tablet")
+    ):
         accelerator = msgspec.structs.replace(accelerator, shared_memory=True)
         sources[f"{path}.shared_memory"] = "Apple chips have unified memory"
     if accelerator.shared_memory and accelerator.memory_bandwidth_bytes_per_s is None and host is not None:
         accelerator = msgspec.structs.replace(accelerator, memory_bandwidth_bytes_per_s=host)
-        sources[f"{path}.memory_bandwidth_bytes_per_s"] = "shares the main memory: memory.bandwidth_bytes_per_s"
+        sources[f"{path}.memory_bandwidth_bytes_per_s"] = (
+            "shares the main memory: memory.bandwidth_bytes_per_s"
+        )
         notes[:] = [n for n in notes if n.field != f"{path}.memory_bandwidth_bytes_per_s"]
     return accelerator
 
 
 def _same(a: Accelerator, b: Accelerator) -> bool:
-    return a.backend in (None, b.backend) or (a.vendor is not None and a.vendor == b.vendor) or a.vendor is None
+    return (
+        a.backend in (None, b.backend) or (a.vendor is not None and a.vendor == b.vendor) or a.vendor is None
+    )
 
 
 def _fill(

@@ -108,7 +108,9 @@ def search(text: str, class_: DeviceClass | None = None) -> list[Entry]:
         if class_ is not None and entry.class_ != class_:
             continue
         chip = entry.cpu.name or ""
-        hay = " ".join((*entry.keys, entry.name, *entry.aliases, chip, *(a.name or "" for a in entry.accelerators)))
+        hay = " ".join(
+            (*entry.keys, entry.name, *entry.aliases, chip, *(a.name or "" for a in entry.accelerators))
+        )
         if all(word in hay.lower() for word in words):
             found.append(entry)
     return found
@@ -178,7 +180,9 @@ def lookup(name: str) -> tuple[list[Entry], Name, str | None]:
     if cards:
         return cards[:1], whole, "; ".join(notes) or None
     near = nearest(name)
-    inside = {e.name for key, entries in library.by_key.items() if f" {whole.key} " in f" {key} " for e in entries}
+    inside = {
+        e.name for key, entries in library.by_key.items() if f" {whole.key} " in f" {key} " for e in entries
+    }
     if whole.key and len(inside) > 1:
         raise UnknownDeviceError(f"'{name}' is ambiguous: it is part of {len(inside)} names", near)
     hint = "" if near else " See 'slm-advisor devices list'."
@@ -211,7 +215,9 @@ def _choose(name: str, candidates: list[Entry], read: Name) -> tuple[Entry, str 
     if all(_alike(smallest, e) for e in left):
         others = ", ".join(e.name for e in left if e is not smallest)
         return smallest, f"'{name}' may be {smallest.name} or {others}: the smaller was taken"
-    raise UnknownDeviceError(f"'{name}' is ambiguous: it fits devices that differ", tuple(e.name for e in left))
+    raise UnknownDeviceError(
+        f"'{name}' is ambiguous: it fits devices that differ", tuple(e.name for e in left)
+    )
 
 
 def _alike(a: Entry, b: Entry) -> bool:
@@ -276,7 +282,23 @@ def device_of(entry: Entry, sizes_gb: tuple[float, ...] = ()) -> Device:
     notes.append(Note("memory.budget_now_bytes", "only a device that is asked knows what is free now"))
     if entry.note:
         notes.append(Note("", entry.note))
+    notes += accelerator_gaps(accelerators)
     return msgspec.structs.replace(device, sources=sources, notes=tuple(notes))
+
+
+def accelerator_gaps(accelerators: tuple[Accelerator, ...]) -> list[Note]:
+    """Why figures that an estimate would use are null."""
+    notes = []
+    for i, accelerator in enumerate(accelerators):
+        name = accelerator.name or "a GPU without a name"
+        if accelerator.memory_bytes is None:
+            shared = "shares the main memory: see memory.total_bytes"
+            why = shared if accelerator.shared_memory else f"the memory of '{name}' is not known"
+            notes.append(Note(f"accelerators.{i}.memory_bytes", why))
+        for field in ("memory_bandwidth_bytes_per_s", "fp16_flops"):
+            if getattr(accelerator, field) is None:
+                notes.append(Note(f"accelerators.{i}.{field}", f"the library has no figure for '{name}'"))
+    return notes
 
 
 def words_of(entry: Entry, what: str = "source") -> str:
@@ -305,7 +327,11 @@ def _pick_ram(entry: Entry, sizes_gb: tuple[float, ...]) -> tuple[int | None, st
     for size in sizes_gb:
         wanted = round(size * GIB)
         if wanted in options or (size >= 0.5 and options):
-            note = None if wanted in options else f"{size:g} GB is taken from the name; the library lists other sizes"
+            note = (
+                None
+                if wanted in options
+                else f"{size:g} GB is taken from the name; the library lists other sizes"
+            )
             return wanted, note
     if not options:
         return None, None
@@ -322,7 +348,9 @@ def _sized(accelerator: Accelerator, entry: Entry, total: int | None) -> Acceler
     from profiles.probes.apple import metal_limit
 
     # iOS gives an application less than Metal's share.
-    limit = budget_cleared(Memory(total_bytes=total), entry.class_, ios=True) if entry.ios else metal_limit(total)
+    limit = (
+        budget_cleared(Memory(total_bytes=total), entry.class_, ios=True) if entry.ios else metal_limit(total)
+    )
     return msgspec.structs.replace(accelerator, memory_limit_bytes=limit)
 
 

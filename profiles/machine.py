@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from profiles.probes.nvidia import NvmlAnswer
 
 COMMAND_TIMEOUT_S = 5.0
-READ_LIMIT_BYTES = 4 << 20  # no file a probe reads is larger; a device node read by mistake must not fill memory
+READ_LIMIT_BYTES = (
+    4 << 20
+)  # no file a probe reads is larger; a device node read by mistake must not fill memory
 
 
 class Machine:
@@ -63,7 +65,7 @@ class Machine:
     def read_bytes(self, path: str) -> bytes | None:
         """The first 4 MiB of a file, or None where it is missing or may not be read."""
         try:
-            with open(self.root + path, "rb") as file:
+            with Path(self.root + path).open("rb") as file:
                 return file.read(READ_LIMIT_BYTES)
         except OSError:
             return None
@@ -84,12 +86,15 @@ class Machine:
     def list(self, path: str) -> list[str]:
         """The names in a folder, sorted; empty where there is no such folder."""
         try:
-            return sorted(os.listdir(self.root + path))
+            return sorted(entry.name for entry in Path(self.root + path).iterdir())
         except OSError:
             return []
 
     def exists(self, path: str) -> bool:
-        return os.path.exists(self.root + path)
+        try:
+            return Path(self.root + path).exists()
+        except OSError:  # a folder on the way may not be entered
+            return False
 
     def denied(self, path: str) -> bool:
         """Whether the file is there but may not be read."""

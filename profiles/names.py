@@ -27,7 +27,12 @@ _REWRITES = (
     (re.compile(r"\b(?:\d+|dual|quad|six|eight|twelve|sixteen)-cores? processor\b"), " "),
     (re.compile(r"\brev(?:ision)? ?\d+(?:\.\d+)?\b"), " "),
     (re.compile(r"\bcompute module (\d)"), r"cm\1"),
-    (re.compile(r"\b(rtx|gtx|rx|gt|arc|radeon|ryzen|epyc|core|snapdragon|dimensity|exynos|pixel|iphone|pi)(\d)"), r"\1 \2"),
+    (
+        re.compile(
+            r"\b(rtx|gtx|rx|gt|arc|radeon|ryzen|epyc|core|snapdragon|dimensity|exynos|pixel|iphone|pi)(\d)"
+        ),
+        r"\1 \2",
+    ),
     (re.compile(r"\b(\d{4}) ?(ti|super|xt|xtx|gre)\b"), r"\1 \2"),
     (re.compile(r"\bti ?super\b"), "ti super"),
     (re.compile(r"\bryzen (\d|ai \d|ai max\+?) pro\b"), r"ryzen \1"),
@@ -37,7 +42,12 @@ _REWRITES = (
     (re.compile(r"\b(i[3579][ -]\d{4,5}k?)[fs]\b"), r"\1"),
     # A Mac by its chip: "MacBook Pro 16 M2 Max 64GB"
     (re.compile(r".*\b(?:macbook|imac|mac)\b.*?\b(m\d+(?: (?:pro|max|ultra))?\b)"), r"\1 "),
-    (re.compile(r"(\bm\d+(?: (?:pro|max|ultra))?) +(?:mac studio|mac mini|macbook pro|macbook air|imac|mac pro)\b"), r"\1"),
+    (
+        re.compile(
+            r"(\bm\d+(?: (?:pro|max|ultra))?) +(?:mac studio|mac mini|macbook pro|macbook air|imac|mac pro)\b"
+        ),
+        r"\1",
+    ),
 )
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?gi?b\b")
 _GPU_CORES = re.compile(r"\b(\d+)[- ]?(?:core )?gpu(?: cores?)?\b|\b(\d+)[- ]core gpu\b")
@@ -94,6 +104,6 @@ def short_keys(key: str) -> list[str]:
     match = re.fullmatch(r"(?:rtx|gtx|rx|arc|ai pro|pro) (?=.*\d{3})(.+)", key) or re.fullmatch(
         r"(?:ryzen \d|i\d|threadripper|epyc|xeon|ultra \d|ryzen) (?=.*\d{3})(.+)", key
     )
-    if match and re.search(r"\d{3}", match[1].split()[0] + (match[1].split() + [""])[1]):
+    if match and re.search(r"\d{3}", "".join(match[1].split()[:2])):
         found.append(match[1])
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,4 +54,4 @@ def _this_machine() -> Device:
 
 def is_file_name(text: str) -> bool:
     """Whether a device given as text means a file: it ends in .json, or there is such a file."""
-    return text.lower().endswith(".json") or os.path.isfile(text)
+    return text.lower().endswith(".json") or Path(text).is_file()

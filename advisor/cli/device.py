@@ -44,7 +44,9 @@ def devices() -> None:
 
 
 @devices.command("list", epilog="Example: slm-advisor devices list --class phone")
-@click.option("--class", "class_", type=click.Choice(get_args(DeviceClass)), help="Only devices of this class.")
+@click.option(
+    "--class", "class_", type=click.Choice(get_args(DeviceClass)), help="Only devices of this class."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def list_(class_: str | None, as_json: bool) -> None:
     """List the library: name, class, memory, bandwidth, accelerator."""
@@ -101,13 +103,17 @@ def _write_entries(entries: list[Entry], as_json: bool) -> None:
         memory = "?" if not sizes else f"{sizes[0]:g}" if len(sizes) == 1 else f"{sizes[0]:g}-{sizes[-1]:g}"
         speed = row["bandwidth_bytes_per_s"]
         graphics = ", ".join(row["accelerators"]) or "-"
-        table.append((row["name"], row["class"], memory + " GB", "?" if not speed else f"{speed / 1e9:.4g}", graphics))
+        table.append(
+            (row["name"], row["class"], memory + " GB", "?" if not speed else f"{speed / 1e9:.4g}", graphics)
+        )
     widths = (35, 11, 10, 6, 14)
     lines = [
         " ".join(_cut(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
-    write_text("\n".join(lines) + f"\n{len(rows)} devices. 'slm-advisor devices show NAME' for the figures.\n")
+    write_text(
+        "\n".join(lines) + f"\n{len(rows)} devices. 'slm-advisor devices show NAME' for the figures.\n"
+    )
 
 
 def _cut(text: str, width: int) -> str:
@@ -149,7 +155,13 @@ def _origin(source: str) -> str:
 
 def _facts(device: Device) -> list[tuple[str, str | None, str]]:
     """(label, value, path) of every fact people look for, in order."""
-    cpu, memory, storage, power, platform = device.cpu, device.memory, device.storage, device.power, device.platform
+    cpu, memory, storage, power, platform = (
+        device.cpu,
+        device.memory,
+        device.storage,
+        device.power,
+        device.platform,
+    )
     facts: list[tuple[str, str | None, str]] = [
         ("class", device.class_, "class"),
         ("processor", cpu.name, "cpu.name"),
@@ -163,7 +175,11 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
         ("cgroup limit", _gib(memory.limit_bytes), "memory.limit_bytes"),
         ("budget now", _gib(memory.budget_now_bytes), "memory.budget_now_bytes"),
         ("budget cleared", _gib(memory.budget_cleared_bytes), "memory.budget_cleared_bytes"),
-        ("bandwidth (spec)", _scaled(memory.bandwidth_bytes_per_s, 1e9, "GB/s"), "memory.bandwidth_bytes_per_s"),
+        (
+            "bandwidth (spec)",
+            _scaled(memory.bandwidth_bytes_per_s, 1e9, "GB/s"),
+            "memory.bandwidth_bytes_per_s",
+        ),
         (
             "bandwidth (measured)",
             _scaled(memory.measured_bandwidth_bytes_per_s, 1e9, "GB/s"),
@@ -176,7 +192,9 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
         details = [
             accelerator.backend,
             _gib(accelerator.memory_bytes),
-            f"{_gib(accelerator.memory_free_bytes)} free" if accelerator.memory_free_bytes is not None else None,
+            f"{_gib(accelerator.memory_free_bytes)} free"
+            if accelerator.memory_free_bytes is not None
+            else None,
             f"limit {_gib(accelerator.memory_limit_bytes)}" if accelerator.memory_limit_bytes else None,
             _scaled(accelerator.memory_bandwidth_bytes_per_s, 1e9, "GB/s"),
             _scaled(accelerator.fp16_flops, 1e12, "TFLOPS"),
@@ -190,7 +208,11 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
     battery = f", battery {power.battery_percent:g}%" if power.battery_percent is not None else ""
     facts += [
         ("models go to", place if storage.models_free_bytes is not None else None, "storage.models_path"),
-        ("temporary files", temporary if storage.temporary_free_bytes is not None else None, "storage.temporary_path"),
+        (
+            "temporary files",
+            temporary if storage.temporary_free_bytes is not None else None,
+            "storage.temporary_path",
+        ),
         ("power", f"{power.source}{battery}" if power.source else None, "power.source"),
         ("system", " ".join(filter(None, (platform.system, platform.release))) or None, "platform.system"),
         ("machine", platform.machine_model, "platform.machine_model"),
@@ -204,7 +226,11 @@ def _cores(device: Device) -> str | None:
     cpu = device.cpu
     if cpu.performance_cores is None:
         return _text(cpu.cores)
-    kinds = f"{cpu.performance_cores} performance + {cpu.efficiency_cores} efficiency" if cpu.efficiency_cores else None
+    kinds = (
+        f"{cpu.performance_cores} performance + {cpu.efficiency_cores} efficiency"
+        if cpu.efficiency_cores
+        else None
+    )
     threads = f", {cpu.threads} threads" if cpu.threads else ""
     return f"{kinds or cpu.performance_cores}{threads}"
 
@@ -213,7 +239,9 @@ def _caches(device: Device) -> str | None:
     sizes = (device.cpu.l1d_bytes, device.cpu.l2_bytes, device.cpu.l3_bytes)
     if all(size is None for size in sizes):
         return None
-    return " / ".join("?" if s is None else f"{s >> 20} MiB" if s >= 1 << 20 else f"{s >> 10} KiB" for s in sizes)
+    return " / ".join(
+        "?" if s is None else f"{s >> 20} MiB" if s >= 1 << 20 else f"{s >> 10} KiB" for s in sizes
+    )
 
 
 def _memory(total: int | None, kind: str | None) -> str | None:

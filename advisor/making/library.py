@@ -167,7 +167,11 @@ def _keys(row: Row) -> tuple[str, ...]:
     for name in (row.name, *row.aliases):
         key = read_name(name).key
         # A product whose name boils down to its chip's ("MacBook Air M1") must not answer for the chip.
-        if key and not (row.kind == "device" and (row.chip or "").startswith("Apple") and key == read_name(row.chip or "").key):
+        if key and not (
+            row.kind == "device"
+            and (row.chip or "").startswith("Apple")
+            and key == read_name(row.chip or "").key
+        ):
             keys[key] = None
             keys.update(dict.fromkeys(short_keys(key)))
     return tuple(keys)

@@ -50,16 +50,20 @@ def write_tables(folder: Path) -> None:
         rows[line["class"]].append(_chip(line))
     for line in _read("cards.csv", ";"):
         rows[line["class"]] += _card(line)
-    for line in NOT_COLLECTED:
-        rows[str(line["class"])].append(
-            msgspec.convert({k: v for k, v in line.items() if k != "class"} | {"source": GENERAL, "verified": False}, Row)
+    for extra in NOT_COLLECTED:
+        rows[str(extra["class"])].append(
+            msgspec.convert(
+                {k: v for k, v in extra.items() if k != "class"} | {"source": GENERAL, "verified": False}, Row
+            )
         )
     for class_, found in rows.items():
         for row in found:
             row.aliases = list(dict.fromkeys([*row.aliases, *ALIASES.get(row.name, [])]))
             row.pci_ids = list(dict.fromkeys([*row.pci_ids, *PCI_IDS.get(row.name, [])]))
         document = tomlkit.document()
-        document.add(tomlkit.comment(f"Known devices of class {class_}. Made by advisor/making/library_import.py;"))
+        document.add(
+            tomlkit.comment(f"Known devices of class {class_}. Made by advisor/making/library_import.py;")
+        )
         document.add(tomlkit.comment("since then edited here. After a change: make library"))
         document.add("class", tomlkit.item(class_))
         tables = tomlkit.aot()
@@ -104,7 +108,7 @@ def split_cores(text: str) -> tuple[int | None, int | None]:
     groups = [int(part) for part in match[0].split("+") if part]
     if len(groups) == 1 or groups[0] == 0:
         return sum(groups), 0
-    if len(groups) == 3 and groups[0] >= 4 or match[0] == "2+8+2":  # Intel's P + E + LP-E
+    if (len(groups) == 3 and groups[0] >= 4) or match[0] == "2+8+2":  # Intel's P + E + LP-E
         return groups[0], groups[1] + groups[2]
     return sum(groups[:-1]), groups[-1]
 
@@ -139,7 +143,9 @@ def nvidia_fp16(name: str, shader: float | None, tensor: float | None) -> tuple[
     if tensor:
         return tensor, None
     if name in FP32_TFLOPS_BEFORE_TENSOR_CORES:
-        return FP32_TFLOPS_BEFORE_TENSOR_CORES[name], "the FP32 rate: this chip's FP16 rate is crippled or absent"
+        return FP32_TFLOPS_BEFORE_TENSOR_CORES[
+            name
+        ], "the FP32 rate: this chip's FP16 rate is crippled or absent"
     for pattern, ratio, why in TENSOR_RATIOS:
         if shader and re.search(pattern, name):
             return round(shader * ratio, 2), f"derived: {ratio:g} x the shader FP16 rate ({why})"
@@ -172,10 +178,15 @@ def _device(line: dict[str, str], chips: dict[str, dict[str, str]]) -> Row:
         fp16 = _number(line["gpu_fp16_tensor_tflops_dense"]) or fp16
         for pattern, ratio, why in TENSOR_RATIOS:
             if fp16 and not line["gpu_fp16_tensor_tflops_dense"] and re.search(pattern, name):
-                fp16, fp16_source = round(fp16 * ratio, 2), f"derived: {ratio:g} x the shader FP16 rate ({why})"
+                fp16, fp16_source = (
+                    round(fp16 * ratio, 2),
+                    f"derived: {ratio:g} x the shader FP16 rate ({why})",
+                )
     if fp16 is None and known and known["gpu_fp16_tflops"]:
         fp16, fp16_source = _number(known["gpu_fp16_tflops"]), GENERAL
-    bandwidth = _number(line["mem_bandwidth_gbs"]) or (_number(line["gpu_bandwidth_gbs"]) if unified else None)
+    bandwidth = _number(line["mem_bandwidth_gbs"]) or (
+        _number(line["gpu_bandwidth_gbs"]) if unified else None
+    )
     ram = _numbers(line["ram_gb_options"])
     if unified and not ram and card:
         ram = [16.0, 32.0]
@@ -249,9 +260,13 @@ def _apple(line: dict[str, str]) -> list[Row]:
                 gpu_backend="metal",
                 gpu_fp16_tflops=override or tflops or _number(line["gpu_fp16_tflops"]),
                 year=int(line["year"]),
-                source=line["source"] if cores == collected else f"{GENERAL}; bandwidth as of the {line['name']}",
+                source=line["source"]
+                if cores == collected
+                else f"{GENERAL}; bandwidth as of the {line['name']}",
                 bandwidth_source=line["bw_source"],
-                fp16_source=f"{GENERAL}: GPU neural accelerators, 1024 FLOP per core and clock" if override else None,
+                fp16_source=f"{GENERAL}: GPU neural accelerators, 1024 FLOP per core and clock"
+                if override
+                else None,
                 verified=False,
             )
         )
@@ -295,7 +310,7 @@ def _card(line: dict[str, str]) -> list[Row]:
     vendor, backend = gpu_vendor_and_backend(line["name"], line["class"])
     sizes = _numbers(line["memory_gb"])
     rows = []
-    for size in sizes or [None]:
+    for size in sizes or (None,):
         name = line["name"] if len(sizes) < 2 else f"{line['name']} {size:g} GB"
         rows.append(
             Row(

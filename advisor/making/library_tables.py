@@ -217,6 +217,7 @@ ALIASES: dict[str, list[str]] = {
     "AMD Radeon AI PRO R9700": ["R9700", "AI Pro R9700"],
     "AMD Radeon Instinct MI50": ["AMD Instinct MI50"],
     "Intel Arc A310": ["Arc A310 ECO"],
+    "VisionFive 2": ["StarFive VisionFive 2 v1.3B", "StarFive VisionFive 2 v1.2A", "JH7110"],
     "iPhone SE (3rd gen)": ["iPhone SE 3", "iPhone SE 2022"],
     "iPhone 12": ["iPhone 12 mini"],
     "iPhone 13": ["iPhone 13 mini"],

@@ -52,24 +52,32 @@ def _accelerator(machine: Machine, card: PciCard, ledger: Ledger, i: int) -> Acc
         ledger.note(f"{i}.memory_bytes", "amdgpu gives no mem_info files: is its driver loaded?")
     gfx = _gfx(machine, card)
     cap = _power_cap(machine, card)
-    ledger.note(f"{i}.memory_bandwidth_bytes_per_s", "amdgpu does not tell the bus width; the library knows cards")
+    ledger.note(
+        f"{i}.memory_bandwidth_bytes_per_s", "amdgpu does not tell the bus width; the library knows cards"
+    )
     fact = ledger.fact
     return Accelerator(
         name=fact(f"{i}.name", name, name_source),
         vendor=fact(f"{i}.vendor", "AMD", f"{card.folder}/vendor"),
-        backend=fact(f"{i}.backend", "vulkan" if shared else "rocm", "llama.cpp's backend for this kind of GPU"),
+        backend=fact(
+            f"{i}.backend", "vulkan" if shared else "rocm", "llama.cpp's backend for this kind of GPU"
+        ),
         memory_bytes=fact(f"{i}.memory_bytes", memory, memory_source),
         memory_free_bytes=fact(f"{i}.memory_free_bytes", free, "amdgpu mem_info_vram_used"),
         shared_memory=fact(f"{i}.shared_memory", shared, shared_source),
         compute_capability=fact(f"{i}.compute_capability", gfx, f"{KFD} gfx_target_version"),
         power_limit_w=fact(f"{i}.power_limit_w", cap, f"{card.folder}/hwmon power1_cap"),
-        driver=fact(f"{i}.driver", machine.read("/sys/module/amdgpu/version") or "amdgpu", "/sys/module/amdgpu"),
+        driver=fact(
+            f"{i}.driver", machine.read("/sys/module/amdgpu/version") or "amdgpu", "/sys/module/amdgpu"
+        ),
     )
 
 
 def _named_by_processor(machine: Machine) -> str | None:
     """ "AMD Radeon 780M" from a processor called "AMD Ryzen 7 7840U w/ Radeon 780M Graphics"."""
-    match = re.search(r"^model name\s*:.*\b(Radeon \d+[MS])\b", machine.read("/proc/cpuinfo") or "", re.MULTILINE)
+    match = re.search(
+        r"^model name\s*:.*\b(Radeon \d+[MS])\b", machine.read("/proc/cpuinfo") or "", re.MULTILINE
+    )
     return f"AMD {match[1]}" if match and len(display_cards(machine, "1002")) == 1 else None
 
 

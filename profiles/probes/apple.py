@@ -67,7 +67,10 @@ def probe_apple(machine: Machine, ledger: Ledger) -> tuple[Accelerator, ...]:
     found: list[Accelerator] = []
     for i, display in enumerate(displays):
         if display.bus not in (None, "spdisplays_builtin") and not (display.name or "").startswith("Apple"):
-            ledger.note(f"{i}", "an external or discrete GPU of an Intel Mac: llama.cpp's Metal use of it is not modelled")
+            ledger.note(
+                f"{i}",
+                "an external or discrete GPU of an Intel Mac: llama.cpp's Metal use of it is not modelled",
+            )
         found.append(_accelerator(display, values, ledger, len(found)))
     return tuple(found)
 
@@ -92,7 +95,9 @@ def _accelerator(display: _Display, values: dict[str, str], ledger: Ledger, i: i
         backend=ledger.fact(f"{i}.backend", "metal", "llama.cpp's backend on macOS"),
         memory_bytes=ledger.fact(f"{i}.memory_bytes", memory, memory_source),
         memory_limit_bytes=ledger.fact(f"{i}.memory_limit_bytes", limit, why),
-        shared_memory=ledger.fact(f"{i}.shared_memory", True if apple else None, "Apple chips have unified memory"),
+        shared_memory=ledger.fact(
+            f"{i}.shared_memory", True if apple else None, "Apple chips have unified memory"
+        ),
     )
 
 

@@ -55,7 +55,9 @@ def read_cgroup(machine: Machine) -> CgroupLimits:
                 if controller == "cpu":
                     quota = _smaller(quota, _cpu_quota(machine, folder, mount.version))
                     continue
-                if machine.exists(f"{folder}/{'memory.usage_in_bytes' if mount.version == 1 else 'memory.stat'}"):
+                if machine.exists(
+                    f"{folder}/{'memory.usage_in_bytes' if mount.version == 1 else 'memory.stat'}"
+                ):
                     version = mount.version
                 level = _memory_level(machine, folder, mount.version)
                 if level is None:
@@ -124,14 +126,10 @@ def _memory_level(machine: Machine, folder: str, version: int) -> tuple[int, int
         )
     else:
         # Above memory.high the kernel throttles and reclaims: a model there is unusable, so it counts as a limit.
-        limit = _smaller(
-            machine.read_int(f"{folder}/memory.max"), machine.read_int(f"{folder}/memory.high")
-        )
+        limit = _smaller(machine.read_int(f"{folder}/memory.max"), machine.read_int(f"{folder}/memory.high"))
         usage = machine.read_int(f"{folder}/memory.current")
         stat = _stat(machine.read(f"{folder}/memory.stat"))
-        cache = (
-            stat.get("inactive_file", 0) + stat.get("active_file", 0) + stat.get("slab_reclaimable", 0)
-        )
+        cache = stat.get("inactive_file", 0) + stat.get("active_file", 0) + stat.get("slab_reclaimable", 0)
     if limit is None or limit >= UNLIMITED_BYTES:
         return None
     taken = max(0, (usage or 0) - cache)

@@ -64,6 +64,8 @@ def _linux(machine: Machine, ledger: Ledger, quota: float | None) -> Cpu:
         return Cpu()
     name, architecture, isa = _identity(machine, blocks, tail)
     cores = _physical_cores(machine, online, first)
+    if len(online) > 1 and all(kind == "cpu" for kind, _ in cores.values()):
+        ledger.note("cores", "the kernel exposes no topology: every thread is counted as a core")
     performance, efficiency, why = _kinds(machine, online, cores, blocks)
     if name is None:
         ledger.note("name", "this kernel gives no processor name and the part number is not in our table")
@@ -175,9 +177,9 @@ def _vendor(block: dict[str, str]) -> str | None:
     return ARM_IMPLEMENTERS.get(block.get("CPU implementer", "").lower())
 
 
-def _physical_cores(machine: Machine, online: list[int], first: dict[str, str]) -> dict[int, tuple[str, ...]]:
+def _physical_cores(machine: Machine, online: list[int], first: dict[str, str]) -> dict[int, tuple[str, str]]:
     """Processor number -> the core it belongs to."""
-    cores = {}
+    cores: dict[int, tuple[str, str]] = {}
     for number in online:
         siblings = machine.read(f"{CPUS}/cpu{number}/topology/thread_siblings_list")
         cores[number] = ("siblings", siblings) if siblings else ("cpu", str(number))
@@ -189,7 +191,7 @@ def _physical_cores(machine: Machine, online: list[int], first: dict[str, str]) 
 
 
 def _kinds(
-    machine: Machine, online: list[int], cores: dict[int, tuple[str, ...]], blocks: list[dict[str, str]]
+    machine: Machine, online: list[int], cores: dict[int, tuple[str, str]], blocks: list[dict[str, str]]
 ) -> tuple[int, int, str]:
     """(performance cores, efficiency cores, where that was read); equal cores are all performance cores."""
 
@@ -209,7 +211,10 @@ def _kinds(
         if little == everything:
             return count(everything), 0, "/proc/cpuinfo CPU part"
         return count(everything - little), count(little), "/proc/cpuinfo CPU part"
-    for file, share in (("cpu_capacity", EFFICIENCY_CAPACITY), ("cpufreq/cpuinfo_max_freq", EFFICIENCY_CLOCK)):
+    for file, share in (
+        ("cpu_capacity", EFFICIENCY_CAPACITY),
+        ("cpufreq/cpuinfo_max_freq", EFFICIENCY_CLOCK),
+    ):
         values = {n: machine.read_int(f"{CPUS}/cpu{n}/{file}") for n in online}
         known = {n: value for n, value in values.items() if value}
         if len(known) == len(online):
@@ -265,7 +270,9 @@ def _darwin(machine: Machine, ledger: Ledger, quota: float | None) -> Cpu:
         return int(values[key]) if values.get(key, "").isdigit() else None
 
     cores = number("hw.physicalcpu")
-    arm = values.get("hw.optional.arm64") == "1" or values.get("machdep.cpu.brand_string", "").startswith("Apple")
+    arm = values.get("hw.optional.arm64") == "1" or values.get("machdep.cpu.brand_string", "").startswith(
+        "Apple"
+    )
     isa = tuple(f for key, f in APPLE_FEATURES.items() if values.get(key) == "1") if arm else ()
     if not arm:
         keys = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
@@ -285,7 +292,9 @@ def _darwin(machine: Machine, ledger: Ledger, quota: float | None) -> Cpu:
         architecture=ledger.fact("architecture", "aarch64" if arm else "x86_64", "sysctl hw.optional.arm64"),
         performance_cores=fact("performance_cores", performance, f"{prefix}physicalcpu"),
         efficiency_cores=fact(
-            "efficiency_cores", number("hw.perflevel1.physicalcpu") if two_kinds else 0, "hw.perflevel1.physicalcpu"
+            "efficiency_cores",
+            number("hw.perflevel1.physicalcpu") if two_kinds else 0,
+            "hw.perflevel1.physicalcpu",
         ),
         cores=fact("cores", cores, "hw.physicalcpu"),
         threads=fact("threads", threads, "hw.logicalcpu"),
@@ -308,7 +317,9 @@ def _elsewhere(machine: Machine, ledger: Ledger, quota: float | None) -> Cpu:
     usable = None if threads is None else max(1, math.floor(min(threads, quota or threads)))
     return Cpu(
         name=ledger.fact("name", name, "platform.processor"),
-        architecture=ledger.fact("architecture", _MACHINES.get(platform.machine().lower()), "platform.machine"),
+        architecture=ledger.fact(
+            "architecture", _MACHINES.get(platform.machine().lower()), "platform.machine"
+        ),
         cores=ledger.fact("cores", cores, "psutil"),
         threads=ledger.fact("threads", threads, "psutil"),
         usable_threads=ledger.fact("usable_threads", usable, "psutil"),

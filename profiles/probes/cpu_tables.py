@@ -130,7 +130,7 @@ def arm_features(flags: Iterable[str]) -> tuple[str, ...]:
 
 
 def riscv_features(isa: str) -> tuple[str, ...]:
-    """"rvv" and the half-precision extensions in an ISA string like "rv64imafdcv_zfh_zvfh"."""
+    """ "rvv" and the half-precision extensions in an ISA string like "rv64imafdcv_zfh_zvfh"."""
     base, *extensions = isa.lower().split("_")
     letters = re.sub(r"^rv\d+", "", base)
     found = ["rvv"] if "v" in letters else []

@@ -36,6 +36,8 @@ def probe_mobile(machine: Machine, ledger: Ledger) -> tuple[Accelerator, ...]:
             name=ledger.fact("0.name", name, path),
             vendor=ledger.fact("0.vendor", vendor, path),
             backend=ledger.fact("0.backend", backend, "llama.cpp's backend for this kind of GPU"),
-            shared_memory=ledger.fact("0.shared_memory", True, "GPUs of mobile chips have no memory of their own"),
+            shared_memory=ledger.fact(
+                "0.shared_memory", True, "GPUs of mobile chips have no memory of their own"
+            ),
         ),
     )

@@ -57,7 +57,7 @@ def probe_nvidia(machine: Machine, ledger: Ledger) -> tuple[Accelerator, ...]:
     """The NVIDIA cards NVML shows; a card on the PCI bus without a working NVML becomes a note."""
     if machine.nvml is not None:
         answer = machine.nvml()
-    elif machine.is_local and (not machine.system == "linux" or any(map(machine.exists, _DRIVER_FILES))):
+    elif machine.is_local and (machine.system != "linux" or any(map(machine.exists, _DRIVER_FILES))):
         if machine.system in ("darwin", "android"):
             return ()
         answer = ask_nvml()
@@ -89,7 +89,9 @@ def _accelerator(
             bandwidth *= min(1.0, part.memory_total_bytes / card.memory_total_bytes)
             source += ", by the MIG instance's share of the memory"
         total, free, name = part.memory_total_bytes, part.memory_free_bytes, part.name or card.name
-        ledger.note(f"{i}", f"a MIG instance of {card.name}: it has a share of the card's memory and processors")
+        ledger.note(
+            f"{i}", f"a MIG instance of {card.name}: it has a share of the card's memory and processors"
+        )
     elif card.mig_enabled:
         ledger.note(f"{i}", "MIG is on, but no instance is visible to this process: the card may refuse work")
     for field, words in card.refusals.items():
@@ -104,7 +106,9 @@ def _accelerator(
         backend=fact(f"{i}.backend", "cuda", "llama.cpp's backend for NVIDIA"),
         memory_bytes=fact(f"{i}.memory_bytes", total, "NVML"),
         memory_free_bytes=fact(f"{i}.memory_free_bytes", free, "NVML"),
-        shared_memory=fact(f"{i}.shared_memory", shared, "NVML gives no memory of its own" if shared else "NVML"),
+        shared_memory=fact(
+            f"{i}.shared_memory", shared, "NVML gives no memory of its own" if shared else "NVML"
+        ),
         memory_bandwidth_bytes_per_s=fact(f"{i}.memory_bandwidth_bytes_per_s", bandwidth, source),
         compute_capability=fact(f"{i}.compute_capability", capability, "NVML"),
         power_limit_w=fact(

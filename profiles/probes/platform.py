@@ -109,7 +109,9 @@ def _virtual_machine(machine: Machine) -> tuple[str | None, str]:
         return kind, "/sys/hypervisor/type"
     if re.search("microsoft", machine.read("/proc/version") or "", re.IGNORECASE):
         return "wsl", "/proc/version"
-    words = " ".join(machine.read(f"{DMI}/{file}") or "" for file in ("sys_vendor", "product_name", "bios_vendor"))
+    words = " ".join(
+        machine.read(f"{DMI}/{file}") or "" for file in ("sys_vendor", "product_name", "bios_vendor")
+    )
     for word, name in _HYPERVISORS:
         if word in words.lower():
             return name, DMI

@@ -30,12 +30,16 @@ def probe_power(machine: Machine, ledger: Ledger) -> Power:
             charge = machine.read_int(f"{folder}/capacity")
             discharging = machine.read(f"{folder}/status") == "Discharging"
     if not mains and charge is None:
-        ledger.note("source", "no power supply in /sys/class/power_supply (usual for desktops and virtual machines)")
+        ledger.note(
+            "source", "no power supply in /sys/class/power_supply (usual for desktops and virtual machines)"
+        )
         return Power()
     on_battery = discharging or (bool(mains) and not any(mains) and charge is not None)
     return Power(
         source=ledger.fact("source", "battery" if on_battery else "mains", SUPPLIES),
-        battery_percent=ledger.fact("battery_percent", float(charge) if charge is not None else None, SUPPLIES),
+        battery_percent=ledger.fact(
+            "battery_percent", float(charge) if charge is not None else None, SUPPLIES
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from profiles.device import Storage
 from profiles.ledger import Ledger
@@ -17,6 +17,7 @@ def probe_storage(machine: Machine, ledger: Ledger) -> Storage:
     temporary_free = machine.disk_free(temporary)
     if models is None:
         ledger.note("models_path", "no home folder: set HF_HOME or XDG_CACHE_HOME")
+        ledger.note("models_free_bytes", "there is no folder for models: see storage.models_path")
     elif models_free is None:
         ledger.note("models_free_bytes", f"the file system does not tell the free space at {models}")
     if temporary_free is None:
@@ -25,7 +26,9 @@ def probe_storage(machine: Machine, ledger: Ledger) -> Storage:
         models_path=ledger.fact("models_path", models, models_source),
         models_free_bytes=ledger.fact("models_free_bytes", models_free, f"file system at {models}"),
         temporary_path=ledger.fact("temporary_path", temporary, temporary_source),
-        temporary_free_bytes=ledger.fact("temporary_free_bytes", temporary_free, f"file system at {temporary}"),
+        temporary_free_bytes=ledger.fact(
+            "temporary_free_bytes", temporary_free, f"file system at {temporary}"
+        ),
     )
 
 
@@ -33,9 +36,11 @@ def _models_path(machine: Machine) -> tuple[str | None, str]:
     """(folder, variable it comes from), in the order huggingface_hub looks."""
     home = machine.environ.get("HOME") or machine.environ.get("USERPROFILE")
     if not home and machine.is_local:
-        # The password database knows a home that the environment lacks; with neither, "~" stays as it is.
-        expanded = os.path.expanduser("~")
-        home = expanded if expanded != "~" else None
+        # The password database may know a home that the environment lacks.
+        try:
+            home = str(Path.home())
+        except RuntimeError:
+            home = None
     for variable, below in (("HF_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")):
         value = machine.environ.get(variable)
         if value:
