@@ -21,6 +21,7 @@ from quantize.architectures.dimensions import (
     StateSpace,
     layers,
 )
+from quantize.architectures.from_config import from_hf_config
 from quantize.architectures.from_gguf import from_gguf_metadata
 from quantize.architectures.metadata import gguf_metadata
 from quantize.architectures.tensors import Tensor, active_parameter_count, parameter_count, tensors
@@ -35,6 +36,7 @@ __all__ = [
     "Tensor",
     "active_parameter_count",
     "from_gguf_metadata",
+    "from_hf_config",
     "gguf_metadata",
     "layers",
     "parameter_count",
