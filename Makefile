@@ -7,7 +7,7 @@ export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 PYTEST_ARGS ?= -m "not slow and not gpu"
 
 .DEFAULT_GOAL := help
-.PHONY: help recommend test lint types contracts check catalog library quality accuracy bench clean
+.PHONY: help recommend test lint types contracts check catalog library quality accuracy bench screenshot clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,25 @@ contracts: $(VENV)/.dev         ## advisor > quantize > profiles, never back
 	$(BIN)/lint-imports
 
 check: lint types contracts test  ## all of the above
+
+catalog: $(VENV)/.dev           ## compile the catalog, with sizes and buffers from the engine
+	$(BIN)/python -m advisor.making.catalog
+	$(BIN)/python -m advisor.making.memory
+
+library: $(VENV)/.dev           ## compile the device library
+	$(BIN)/python -m advisor.making.library compile
+
+quality: $(VENV)/.dev           ## refit quality and the loss of quantization
+	$(BIN)/python -m advisor.making.quality
+
+accuracy: $(VENV)/.dev          ## refit speed, and judge it on chips left out
+	$(BIN)/python -m advisor.making.accuracy
+
+bench: $(VENV)/.dev             ## start-up times, memory and batch rate
+	$(BIN)/python -m advisor.making.bench
+
+screenshot: $(VENV)/.dev        ## draw the picture of the README
+	$(BIN)/python -m advisor.making.screenshot
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
