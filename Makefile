@@ -7,7 +7,7 @@ export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 PYTEST_ARGS ?= -m "not slow and not gpu"
 
 .DEFAULT_GOAL := help
-.PHONY: help recommend test lint types contracts check catalog library quality accuracy bench screenshot clean
+.PHONY: help recommend test lint types contracts check catalog library quality accuracy bench screenshot reference clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -60,6 +60,9 @@ bench: $(VENV)/.dev             ## start-up times, memory and batch rate
 
 screenshot: $(VENV)/.dev        ## draw the picture of the README
 	$(BIN)/python -m advisor.making.screenshot
+
+reference: $(VENV)/.dev         ## write the command-line reference from the help
+	$(BIN)/python -m advisor.making.reference
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
