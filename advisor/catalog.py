@@ -130,6 +130,13 @@ class Index(msgspec.Struct, frozen=True):
     table_of: tuple[int | None, ...]
     size_tables: tuple[tuple[Variant, ...], ...]
 
+    def complete_models(self) -> list[Model]:
+        """The models with their variants."""
+        return [
+            model if table is None else msgspec.structs.replace(model, variants=self.size_tables[table])
+            for model, table in zip(self.models, self.table_of, strict=True)
+        ]
+
 
 class Catalog:
     """All models, those the user added included, and finding one by name."""
@@ -182,10 +189,7 @@ def load_catalog() -> Catalog:
     Raises InvalidInputError when a file of the user's catalog cannot be read.
     """
     index = read_index()
-    models = [
-        model if table is None else msgspec.structs.replace(model, variants=index.size_tables[table])
-        for model, table in zip(index.models, index.table_of, strict=True)
-    ]
+    models = index.complete_models()
     sources = index.sources
     from advisor.user_catalog import user_models
 

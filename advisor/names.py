@@ -114,7 +114,8 @@ class NameTable(Generic[Named]):
         import difflib
 
         spelling = canonical(text)
-        near = difflib.get_close_matches(spelling, self._labels, n=3 * n, cutoff=0.5)
-        if len(spelling) > 2:
-            near += [known for known in self._labels if spelling in known]
+        # A family's name alone ("gemma-3") is best answered with its models.
+        near = [known for known in self._labels if len(spelling) > 2 and known.startswith(spelling)]
+        near += difflib.get_close_matches(spelling, self._labels, n=3 * n, cutoff=0.5)
+        near += [known for known in self._labels if len(spelling) > 2 and spelling in known]
         return tuple(dict.fromkeys(self._labels[known] for known in near))[:n]
