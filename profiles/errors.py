@@ -11,11 +11,15 @@ class ProfilesError(Exception):
 
 
 class UnknownDeviceError(ProfilesError):
-    """A name that is not in the library, or that fits several devices. `nearest` holds names to offer."""
+    """A name that is not in the library. `nearest` holds names to offer."""
 
     def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.nearest = nearest
+
+
+class AmbiguousDeviceError(UnknownDeviceError):
+    """A name that fits several devices whose speed differs. `nearest` holds them."""
 
 
 class InvalidDeviceError(ProfilesError):

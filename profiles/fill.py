@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import msgspec
 
-from profiles.budget import budget_cleared, reserve_source
+from profiles.budget import GIB, budget_cleared, reserve_source
 from profiles.device import Accelerator, Device, Note
-from profiles.errors import UnknownDeviceError
-from profiles.library import accelerator_gaps, find, lookup
+from profiles.entry import Entry, accelerator_gaps
+from profiles.errors import AmbiguousDeviceError
+from profiles.library import find, match
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -71,17 +72,37 @@ def _known(device: Device, notes: list[Note]) -> tuple[Device | None, str]:
     for name in dict.fromkeys(filter(None, names)):
         size = device.memory.total_bytes
         try:
-            entries, _, note = lookup(name)
-        except UnknownDeviceError as error:
-            if "ambiguous" in str(error):
-                notes.append(Note("name", f"{error}: {', '.join(error.nearest)}"))
+            known = _match_with_hints(name, device)
+        except AmbiguousDeviceError as error:
+            notes.append(Note("name", f"{error}: {', '.join(error.nearest)}"))
             continue
+        if known is None:
+            continue
+        hinted, entries, note = known
         if name != device.name and entries[0].kind == "card":
             continue
         if note and not size:
             notes.append(Note("name", note))
-        return find(name), name
+        return find(hinted), name
     return None, ""
+
+
+def _match_with_hints(name: str, device: Device) -> tuple[str, list[Entry], str | None] | None:
+    """(name, entries, note); where the name alone is ambiguous, cores and memory may tell the variant.
+
+    An "Apple M3 Max" with 12 performance cores is the one with 40 GPU cores. Raises AmbiguousDeviceError.
+    """
+    try:
+        found = match(name)
+    except AmbiguousDeviceError:
+        cpu, size = device.cpu, device.memory.total_bytes
+        cores = f" {cpu.performance_cores}P+{cpu.efficiency_cores}E" if cpu.performance_cores else ""
+        memory = f" {round(size / GIB)} GB" if size else ""
+        if not cores and not memory:
+            raise
+        name += cores + memory
+        found = match(name)
+    return None if found is None else (name, found[0], found[2])
 
 
 def _fill_from(
@@ -164,11 +185,12 @@ def _fill_accelerator(
         # The size tells variants apart (RTX 4060 Ti 8 or 16 GB); cards show a little less than what is sold.
         hint = f" {round(size / 2**30)} GB" if size and not accelerator.shared_memory else ""
         try:
-            entries, _, note = lookup(accelerator.name + hint)
-        except UnknownDeviceError as error:
-            if "ambiguous" in str(error):
-                notes.append(Note(f"{path}.name", f"{error}: {', '.join(error.nearest)}"))
-        else:
+            known = match(accelerator.name + hint)
+        except AmbiguousDeviceError as error:
+            notes.append(Note(f"{path}.name", f"{error}: {', '.join(error.nearest)}"))
+            known = None
+        if known is not None:
+            entries, _, note = known
             found = find(accelerator.name + hint)
             index = next((j for j, a in enumerate(found.accelerators) if _same(accelerator, a)), None)
             if index is not None:
@@ -213,10 +235,10 @@ def _fill(
 ) -> S:
     """`part` with its null fields taken from `known`, and their sources with them."""
     changes = {}
-    for field in msgspec.structs.fields(part):
-        value = getattr(known, field.name)
-        if getattr(part, field.name) is None and value is not None and field.name not in skip:
-            changes[field.name] = value
-            source = device.sources.get(f"{known_path or path}.{field.name}")
-            sources[f"{path}.{field.name}"] = source or f"library: {device.name}"
+    for field in part.__struct_fields__:
+        value = getattr(known, field)
+        if getattr(part, field) is None and value is not None and field not in skip:
+            changes[field] = value
+            source = device.sources.get(f"{known_path or path}.{field}")
+            sources[f"{path}.{field}"] = source or f"library: {device.name}"
     return msgspec.structs.replace(part, **changes) if changes else part

@@ -34,10 +34,10 @@ def missing_sources(value: object, sources: dict[str, str], path: str = "") -> l
     """Dotted paths of non-null facts in a device part that `sources` does not explain."""
     if isinstance(value, msgspec.Struct):
         gaps: list[str] = []
-        for field in msgspec.structs.fields(value):
-            inner = f"{path}.{field.encode_name}" if path else field.encode_name
+        for field, encoded in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+            inner = f"{path}.{encoded}" if path else encoded
             if inner not in ("sources", "notes"):
-                gaps += missing_sources(getattr(value, field.name), sources, inner)
+                gaps += missing_sources(getattr(value, field), sources, inner)
         return gaps
     if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
         return [gap for i, item in enumerate(value) for gap in missing_sources(item, sources, f"{path}.{i}")]

@@ -8,56 +8,19 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from profiles.budget import budget_cleared, reserve_source
-from profiles.device import Accelerator, Cpu, Device, DeviceClass, Memory, Note, Platform
-from profiles.errors import UnknownDeviceError
+from profiles.device import Device, DeviceClass, Note
+from profiles.entry import Entry, Index, device_of, with_card
+from profiles.errors import AmbiguousDeviceError, UnknownDeviceError
 from profiles.names import Name, parts_of, read_name
 
 INDEX = Path(__file__).with_name("library") / "index.json"
-GIB = 1 << 30
 # Variants of one name that differ less than this are one device for an estimate: the smaller is taken, with a note.
 SAME_BANDWIDTH = 0.10
 SAME_FLOPS = 0.40
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One known device. `kind`: a whole product, a chip with its usual memory, or a card that goes into a host."""
-
-    name: str
-    class_: DeviceClass = msgspec.field(name="class")
-    kind: Literal["device", "chip", "card"]
-    keys: tuple[str, ...]
-    aliases: tuple[str, ...] = ()
-    gpu_cores: int | None = None
-    cpu: Cpu = Cpu()
-    ram_bytes: tuple[int, ...] = ()
-    memory_type: str | None = None
-    bandwidth_bytes_per_s: float | None = None
-    accelerators: tuple[Accelerator, ...] = ()
-    pci_ids: tuple[str, ...] = ()
-    ios: bool = False
-    year: int | None = None
-    note: str | None = None
-    source: str
-    fp16_source: str | None = None  # where it differs from `source`
-    bandwidth_source: str | None = None
-    verified: bool = False
-
-    @property
-    def shared(self) -> bool:
-        """Whether its first accelerator takes from main memory."""
-        return bool(self.accelerators and self.accelerators[0].shared_memory)
-
-
-class Index(msgspec.Struct, frozen=True):
-    """The compiled library: SHA-256 of each TOML file it was made from, and the entries."""
-
-    sha256: dict[str, str]
-    entries: tuple[Entry, ...]
 
 
 class Library:
@@ -134,8 +97,8 @@ def summary(entry: Entry) -> dict[str, Any]:
         "class": entry.class_,
         "kind": entry.kind,
         "aliases": list(entry.aliases),
-        "memory_gb": _sizes_gb(entry),
-        "bandwidth_bytes_per_s": _bandwidth(entry) or None,
+        "memory_gb": entry.sizes_gb,
+        "bandwidth_bytes_per_s": entry.bandwidth or None,
         "accelerators": [a.name for a in entry.accelerators if a.name],
         "year": entry.year,
         "source": entry.source,
@@ -148,6 +111,24 @@ def lookup(name: str) -> tuple[list[Entry], Name, str | None]:
 
     Raises UnknownDeviceError as `find` does.
     """
+    found = match(name)
+    if found is not None:
+        return found
+    library, near = load_library(), nearest(name)
+    key = read_name(name).key
+    inside = {e.name for k, entries in library.by_key.items() if f" {key} " in f" {k} " for e in entries}
+    if key and len(inside) > 1:
+        raise AmbiguousDeviceError(f"'{name}' is ambiguous: it is part of {len(inside)} names", near)
+    hint = "" if near else " See 'slm-advisor devices list'."
+    raise UnknownDeviceError(f"no device '{name}' in the library.{hint}", near)
+
+
+@functools.lru_cache(maxsize=4096)
+def match(name: str) -> tuple[list[Entry], Name, str | None] | None:
+    """`lookup` without a search for the nearest names: None for an unknown one.
+
+    Raises AmbiguousDeviceError for a name that fits devices that differ.
+    """
     library = load_library()
     exact = library.by_name.get(name.strip().lower())
     whole = read_name(name)
@@ -156,6 +137,17 @@ def lookup(name: str) -> tuple[list[Entry], Name, str | None]:
     if whole.key in library.by_key:
         entry, note = _choose(name, library.by_key[whole.key], whole)
         return [entry], whole, note
+    found, notes = _parts(name, whole, library)
+    hosts = [entry for entry in found if entry.kind != "card"]
+    cards = [entry for entry in found if entry.kind == "card"]
+    if hosts:
+        own = [card for card in cards if not card.shared]
+        return [hosts[0], *own[:1]], whole, "; ".join(notes) or None
+    return (cards[:1], whole, "; ".join(notes) or None) if cards else None
+
+
+def _parts(name: str, whole: Name, library: Library) -> tuple[list[Entry], list[str]]:
+    """The known devices among the parts of a longer name, and what to note about the rest."""
     found: list[Entry] = []
     notes: list[str] = []
     unknown: list[str] = []
@@ -164,29 +156,14 @@ def lookup(name: str) -> tuple[list[Entry], Name, str | None]:
         candidates = library.by_key.get(read.key) if read.key else None
         if candidates:
             sizes = read.sizes_gb or whole.sizes_gb
-            qualified = Name(read.key, sizes, whole.gpu_cores, whole.cpu_cores)
-            entry, note = _choose(name, candidates, qualified)
+            entry, note = _choose(name, candidates, Name(read.key, sizes, whole.gpu_cores, whole.cpu_cores))
             found.append(entry)
             notes += [note] if note else []
         elif read.key and not read.sizes_gb:
             unknown.append(part)
     if found and unknown:
         notes.append(f"not in the library and left aside: {', '.join(unknown)}")
-    hosts = [entry for entry in found if entry.kind != "card"]
-    cards = [entry for entry in found if entry.kind == "card"]
-    if hosts:
-        own = [card for card in cards if not card.shared]
-        return [hosts[0], *own[:1]], whole, "; ".join(notes) or None
-    if cards:
-        return cards[:1], whole, "; ".join(notes) or None
-    near = nearest(name)
-    inside = {
-        e.name for key, entries in library.by_key.items() if f" {whole.key} " in f" {key} " for e in entries
-    }
-    if whole.key and len(inside) > 1:
-        raise UnknownDeviceError(f"'{name}' is ambiguous: it is part of {len(inside)} names", near)
-    hint = "" if near else " See 'slm-advisor devices list'."
-    raise UnknownDeviceError(f"no device '{name}' in the library.{hint}", near)
+    return found, notes
 
 
 def _choose(name: str, candidates: list[Entry], read: Name) -> tuple[Entry, str | None]:
@@ -200,9 +177,9 @@ def _choose(name: str, candidates: list[Entry], read: Name) -> tuple[Entry, str 
         cores = read.cpu_cores
         left = [e for e in left if (e.cpu.performance_cores, e.cpu.efficiency_cores) == cores] or left
     for size in read.sizes_gb:
-        left = [e for e in left if size in _sizes_gb(e)] or left
+        left = [e for e in left if size in e.sizes_gb] or left
     if not left:
-        raise UnknownDeviceError(
+        raise AmbiguousDeviceError(
             f"'{name}' has no variant with {read.gpu_cores} GPU cores", tuple(e.name for e in candidates)
         )
     if len(left) == 1:
@@ -211,11 +188,11 @@ def _choose(name: str, candidates: list[Entry], read: Name) -> tuple[Entry, str 
     products = [e for e in left if e.kind == "device"]
     if len(products) == 1 and all(_alike(products[0], e) for e in left):
         return products[0], None
-    smallest = min(left, key=lambda e: (min(_sizes_gb(e), default=0.0), _bandwidth(e), _flops(e)))
+    smallest = min(left, key=lambda e: (min(e.sizes_gb, default=0.0), e.bandwidth, e.flops))
     if all(_alike(smallest, e) for e in left):
         others = ", ".join(e.name for e in left if e is not smallest)
         return smallest, f"'{name}' may be {smallest.name} or {others}: the smaller was taken"
-    raise UnknownDeviceError(
+    raise AmbiguousDeviceError(
         f"'{name}' is ambiguous: it fits devices that differ", tuple(e.name for e in left)
     )
 
@@ -224,151 +201,15 @@ def _alike(a: Entry, b: Entry) -> bool:
     def near(x: float, y: float, share: float) -> bool:
         return not x or not y or abs(x - y) <= share * max(x, y)
 
-    return near(_bandwidth(a), _bandwidth(b), SAME_BANDWIDTH) and near(_flops(a), _flops(b), SAME_FLOPS)
-
-
-def _bandwidth(entry: Entry) -> float:
-    own = entry.accelerators[0].memory_bandwidth_bytes_per_s if entry.accelerators else None
-    return own or entry.bandwidth_bytes_per_s or 0.0
-
-
-def _flops(entry: Entry) -> float:
-    return (entry.accelerators[0].fp16_flops if entry.accelerators else None) or 0.0
-
-
-def _sizes_gb(entry: Entry) -> list[float]:
-    if entry.kind == "card" and not entry.shared:
-        return [a.memory_bytes / GIB for a in entry.accelerators if a.memory_bytes]
-    return [size / GIB for size in entry.ram_bytes]
+    return near(a.bandwidth, b.bandwidth, SAME_BANDWIDTH) and near(a.flops, b.flops, SAME_FLOPS)
 
 
 def _build(name: str) -> Device:
     entries, read, note = lookup(name)
     device = device_of(entries[0], read.sizes_gb)
     if len(entries) > 1:
-        device = _with_card(device, entries[0], entries[1])
+        device = with_card(device, entries[0], entries[1])
     notes = list(device.notes)
     if note:
         notes.append(Note("name", note))
     return msgspec.structs.replace(device, notes=tuple(notes))
-
-
-def device_of(entry: Entry, sizes_gb: tuple[float, ...] = ()) -> Device:
-    """The device of one entry; a size in `sizes_gb` picks its memory, else the smallest option."""
-    sources: dict[str, str] = {}
-    notes: list[Note] = []
-    total, note = _pick_ram(entry, sizes_gb)
-    if note:
-        notes.append(Note("memory.total_bytes", note))
-    memory = Memory(
-        total_bytes=total, type=entry.memory_type, bandwidth_bytes_per_s=entry.bandwidth_bytes_per_s
-    )
-    cleared = budget_cleared(memory, entry.class_, ios=entry.ios)
-    memory = msgspec.structs.replace(memory, budget_cleared_bytes=cleared)
-    accelerators = tuple(_sized(a, entry, total) for a in entry.accelerators)
-    device = Device(
-        name=entry.name,
-        class_=entry.class_,
-        cpu=entry.cpu,
-        memory=memory,
-        accelerators=accelerators,
-        platform=Platform(system="ios") if entry.ios else Platform(),
-    )
-    _mark(device, entry, sources)
-    if cleared is not None:
-        sources["memory.budget_cleared_bytes"] = reserve_source(entry.class_, ios=entry.ios)
-    if total is None:
-        notes.append(Note("memory.total_bytes", "the library does not know the memory of the host"))
-    notes.append(Note("memory.budget_now_bytes", "only a device that is asked knows what is free now"))
-    if entry.note:
-        notes.append(Note("", entry.note))
-    notes += accelerator_gaps(accelerators)
-    return msgspec.structs.replace(device, sources=sources, notes=tuple(notes))
-
-
-def accelerator_gaps(accelerators: tuple[Accelerator, ...]) -> list[Note]:
-    """Why figures that an estimate would use are null."""
-    notes = []
-    for i, accelerator in enumerate(accelerators):
-        name = accelerator.name or "a GPU without a name"
-        if accelerator.memory_bytes is None:
-            shared = "shares the main memory: see memory.total_bytes"
-            why = shared if accelerator.shared_memory else f"the memory of '{name}' is not known"
-            notes.append(Note(f"accelerators.{i}.memory_bytes", why))
-        for field in ("memory_bandwidth_bytes_per_s", "fp16_flops"):
-            if getattr(accelerator, field) is None:
-                notes.append(Note(f"accelerators.{i}.{field}", f"the library has no figure for '{name}'"))
-    return notes
-
-
-def words_of(entry: Entry, what: str = "source") -> str:
-    """What `sources` says of a fact from this entry; `what` is "source", "bandwidth_source" or "fp16_source"."""
-    source = getattr(entry, what) or entry.source
-    return f"library: {entry.name} ({source})"
-
-
-def _mark(device: Device, entry: Entry, sources: dict[str, str]) -> None:
-    from profiles.ledger import missing_sources
-
-    for path in missing_sources(device, sources):
-        what = "source"
-        if path.endswith("bandwidth_bytes_per_s"):
-            what = "bandwidth_source"
-        elif path.endswith("fp16_flops"):
-            what = "fp16_source"
-        sources[path] = words_of(entry, what)
-
-
-def _pick_ram(entry: Entry, sizes_gb: tuple[float, ...]) -> tuple[int | None, str | None]:
-    """(bytes, note) of the main memory."""
-    options = entry.ram_bytes
-    if entry.kind == "card" and not entry.shared:
-        return None, None
-    for size in sizes_gb:
-        wanted = round(size * GIB)
-        if wanted in options or (size >= 0.5 and options):
-            note = (
-                None
-                if wanted in options
-                else f"{size:g} GB is taken from the name; the library lists other sizes"
-            )
-            return wanted, note
-    if not options:
-        return None, None
-    if len(options) == 1:
-        return options[0], None
-    listed = ", ".join(f"{size / GIB:g}" for size in options)
-    return options[0], f"sold with {listed} GB; the smallest was taken: write the size in the name"
-
-
-def _sized(accelerator: Accelerator, entry: Entry, total: int | None) -> Accelerator:
-    """The accelerator with the limits that follow from the main memory's size."""
-    if accelerator.backend != "metal" or not total:
-        return accelerator
-    from profiles.probes.apple import metal_limit
-
-    # iOS gives an application less than Metal's share.
-    limit = (
-        budget_cleared(Memory(total_bytes=total), entry.class_, ios=True) if entry.ios else metal_limit(total)
-    )
-    return msgspec.structs.replace(accelerator, memory_limit_bytes=limit)
-
-
-def _with_card(host: Device, host_entry: Entry, card: Entry) -> Device:
-    """The host with a card in it: the card's class, and the card before the host's own graphics."""
-    built = device_of(card)
-    moved = {}
-    for path, source in host.sources.items():
-        if path.startswith("accelerators."):
-            _, index, field = path.split(".", 2)
-            path = f"accelerators.{int(index) + 1}.{field}"
-        moved[path] = source
-    moved |= {p: s for p, s in built.sources.items() if p.startswith("accelerators.") or p == "class"}
-    return msgspec.structs.replace(
-        host,
-        name=f"{host_entry.name} + {card.name}",
-        class_=card.class_,
-        accelerators=(*built.accelerators, *host.accelerators),
-        sources=moved,
-        notes=(*host.notes, *(note for note in built.notes if note.field == "")),
-    )

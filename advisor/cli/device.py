@@ -11,7 +11,7 @@ from profiles.device import DeviceClass
 
 if TYPE_CHECKING:
     from profiles.device import Device
-    from profiles.library import Entry
+    from profiles.entry import Entry
 
 WIDTH = 80
 

@@ -17,8 +17,10 @@ from typing import Any, get_args
 
 import msgspec
 
+from profiles.budget import GIB
 from profiles.device import Accelerator, Backend, Cpu, DeviceClass
-from profiles.library import GIB, INDEX, Entry, Index
+from profiles.entry import Entry, Index
+from profiles.library import INDEX
 from profiles.names import read_name, short_keys
 
 FOLDER = INDEX.parent

@@ -350,7 +350,8 @@ def _gpu_name(gpu: str, name: str, card: bool) -> str:
 def _cpu_vendor(name: str) -> str | None:
     table = (
         (r"^Apple", "Apple"), (r"Intel|Xeon|Lake", "Intel"), (r"AMD|Ryzen|EPYC|Threadripper|Zen", "AMD"),
-        (r"Snapdragon|QCS", "Qualcomm"), (r"Dimensity|Helio", "MediaTek"), (r"Exynos", "Samsung"), (r"Tensor", "Google"),
+        (r"Snapdragon|QCS", "Qualcomm"), (r"Dimensity|Helio", "MediaTek"), (r"Exynos", "Samsung"),
+        (r"Tensor", "Google"),
         (r"BCM|RP3A0", "Broadcom"), (r"^RK", "Rockchip"), (r"Graviton|Neoverse", "AWS"), (r"Ampere", "Ampere"),
     )  # fmt: skip
     return next((vendor for pattern, vendor in table if re.search(pattern, name)), None)

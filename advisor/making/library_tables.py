@@ -115,7 +115,8 @@ BOOST_GHZ = {
     "iPad Air M2": 3.5, "iPad Pro M4": 4.4, "MacBook Air M1 8GB": 3.2,
     "Intel Core Ultra 7 155H laptop": 4.8, "Intel Core Ultra 7 258V laptop": 4.8, "Intel Core Ultra 7 255H laptop": 5.1,
     "Intel Core Ultra 5 125U laptop": 4.3, "Intel Core i5-1235U laptop": 4.4, "Intel Core i7-1270P laptop": 4.8,
-    "Intel Core i5-1135G7 laptop": 4.2, "Intel Core i7-1165G7 laptop": 4.7, "Intel Core i5-8250U office laptop 8GB": 3.4,
+    "Intel Core i5-1135G7 laptop": 4.2, "Intel Core i7-1165G7 laptop": 4.7,
+    "Intel Core i5-8250U office laptop 8GB": 3.4,
     "Intel Core i5-10210U office laptop 8GB": 4.2, "Intel Core i5-4278U MacBook Pro 2014": 3.1, "Surface Book 3": 3.9,
     "Intel N100 mini laptop": 3.4, "AMD Ryzen 5 5500U laptop 8GB": 4.0, "AMD Ryzen 7 5800H laptop": 4.4,
     "AMD Ryzen 7 6800H laptop": 4.7, "AMD Ryzen 7 7840HS laptop/mini-PC": 5.1, "AMD Ryzen 7 8745H mini-PC": 4.9,
@@ -170,7 +171,8 @@ NOT_COLLECTED: tuple[dict[str, object], ...] = (
     },
     {
         "class": "sbc", "name": "Banana Pi BPI-F3", "chip": "SpacemiT K1", "architecture": "riscv64",
-        "performance_cores": 8, "efficiency_cores": 0, "isa": ["rvv"], "boost_ghz": 1.6, "ram_gb": [2.0, 4.0, 8.0, 16.0],
+        "performance_cores": 8, "efficiency_cores": 0, "isa": ["rvv"], "boost_ghz": 1.6,
+        "ram_gb": [2.0, 4.0, 8.0, 16.0],
         "memory_type": "LPDDR4X-2666 32-bit", "memory_bandwidth_gb_per_s": 10.6, "year": 2024,
     },
 )  # fmt: skip

@@ -136,6 +136,15 @@ def test_a_cards_name_is_enough() -> None:
     assert card.name == "RTX 4090"
 
 
+def test_cores_tell_variants_of_a_chip_apart() -> None:
+    """An M3 Max with 12 performance cores is the one with 400 GB/s; without a hint neither is chosen."""
+    cpu = {"name": "Apple M3 Max", "performance_cores": 12, "efficiency_cores": 4}
+    assert read_device({"cpu": cpu}).memory.bandwidth_bytes_per_s == 400e9
+    unknown = read_device({"cpu": {"name": "Apple M3 Max"}})
+    assert unknown.memory.bandwidth_bytes_per_s is None
+    assert any("ambiguous" in note.message for note in unknown.notes)
+
+
 def test_given_values_win_over_the_library() -> None:
     """A card with other memory clocks keeps them."""
     given = {"accelerators": [{"name": "RTX 4090", "memory_bandwidth_bytes_per_s": 1.1e12}]}

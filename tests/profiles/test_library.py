@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles.entry import Index
 from profiles.errors import UnknownDeviceError
 from profiles.ledger import missing_sources
-from profiles.library import INDEX, Index, find, load_library, search
+from profiles.library import INDEX, find, load_library, search
 
 GIB = 1 << 30
 
