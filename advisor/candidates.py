@@ -49,8 +49,8 @@ class Shortfall(msgspec.Struct, frozen=True, kw_only=True):
     """A constraint that is not met: what was needed and what there is, in the constraint's unit."""
 
     constraint: Constraint
-    needed: float | str | None = None
-    available: float | str | None = None
+    needed: int | float | str | None = None
+    available: int | float | str | None = None
     reason: str | None = None
 
     @property
@@ -129,6 +129,7 @@ def candidates(model: Model, variant: Variant, target: Target, workload: Workloa
     for place in target.places:
         if not place.proven:
             continue
+        assert model.architecture is not None
         layers = model.architecture.n_layer + 1 if place.processor.accelerator is not None else 0
         candidate = _first_that_fits(model, variant, target, place, layers, workload)
         yield candidate
@@ -148,6 +149,8 @@ def best(model: Model, target: Target, workload: Workload) -> Candidate | None:
     found_rank = -float("inf")
     for variant in distinct_variants(model):
         if workload.max_download_bytes is not None and variant.file_bytes > workload.max_download_bytes:
+            continue
+        if variant.tensor_bytes > target.room:
             continue
         ceiling = _rank(estimate_quality(model, variant, workload.task, workload.languages), MAX_SPEED_POINTS)
         if found is not None and ceiling <= found_rank:
@@ -234,9 +237,8 @@ def _first_that_fits(
     model: Model, variant: Variant, target: Target, place: Place, offload_layers: int, workload: Workload
 ) -> Candidate:
     """The most comfortable settings that fit in memory; the most frugal ones where none does."""
-    settings = None
-    for kv_type, micro_batch in COMFORT:
-        settings = Settings(
+    options = [
+        Settings(
             context_length=workload.context_length,
             type_k=kv_type,
             type_v=kv_type,
@@ -244,10 +246,18 @@ def _first_that_fits(
             offload_layers=offload_layers,
             threads=place.processor.threads,
         )
-        memory = memory_of(model, variant, place, settings)
-        if next(memory_shortfalls(memory, target, place), None) is None:
-            break
-    assert settings is not None
+        for kv_type, micro_batch in COMFORT
+    ]
+
+    def fits(settings: Settings) -> bool:
+        return not any(memory_shortfalls(memory_of(model, variant, place, settings), target, place))
+
+    if fits(options[0]):
+        settings = options[0]
+    elif fits(options[-1]):
+        settings = next(settings for settings in options[1:] if fits(settings))
+    else:
+        settings = options[-1]
     return evaluate(model, variant, target, place, settings, workload)
 
 

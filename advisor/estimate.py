@@ -29,7 +29,6 @@ from quantize.types import parse_preset
 MAX_LINE_BYTES = 1 << 20
 MAX_PREPARED = 20_000  # lookups kept; past that a batch starts afresh rather than grow without end
 BATCH_CONTEXT = 4096
-BACKENDS: tuple[str, ...] = get_args(Backend)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,15 +58,18 @@ def choose_place(target: Target, backend: str | None) -> Place:
     """
     if backend is None:
         return next(place for place in target.places if place.proven)
-    if backend not in BACKENDS:
-        raise InvalidInputError(f"backend '{backend}' is unknown; choose one of {', '.join(BACKENDS)}")
+    try:
+        wanted = msgspec.convert(backend, Backend)
+    except msgspec.ValidationError:
+        choices = ", ".join(get_args(Backend))
+        raise InvalidInputError(f"backend '{backend}' is unknown; choose one of {choices}") from None
     for place in target.places:
-        if place.processor.backend == backend:
+        if place.processor.backend == wanted:
             return place
-    if backend != "cpu":
+    if wanted != "cpu":
         for place in target.places:
             if place.processor.accelerator is not None:
-                return msgspec.structs.replace(place, processor=with_backend(place.processor, backend))
+                return msgspec.structs.replace(place, processor=with_backend(place.processor, wanted))
     raise InvalidInputError(
         f"'{target.device.name or 'the device'}' has no accelerator for backend '{backend}'; "
         f"it has {', '.join(place.processor.backend for place in target.places)}"

@@ -198,16 +198,9 @@ def _together(
     for kind, message, _ in _filters(model, workload):
         if any(shortfall.constraint == kind for shortfall in ruled_out):
             yield Change(change=kind, value="any", message=message)
-    memory = [
-        int(shortfall.needed) - int(shortfall.available)
-        for shortfall in chosen.shortfalls
-        if isinstance(shortfall.needed, int) and isinstance(shortfall.available, int)
-        if "memory" in shortfall.constraint
-    ]
-    if memory:
-        yield Change(
-            change="memory-budget", value=max(memory), message=f"find {amount(max(memory))} more memory"
-        )
+    lacking = _lacking_memory(chosen)
+    if lacking:
+        yield Change(change="memory-budget", value=lacking, message=f"find {amount(lacking)} more memory")
     for shortfall in chosen.shortfalls:
         if shortfall.constraint == "decode speed" and isinstance(shortfall.available, float):
             yield _slower(shortfall.available)
@@ -272,7 +265,22 @@ def _more_memory(model: Model, quant: str | None, target: Target, workload: Work
     extra: list[int] = []
     for variant in distinct_variants(model) if quant is None else (model.variant(quant),):
         for candidate in candidates(model, variant, target, workload):
-            short = [s for s in candidate.shortfalls if "memory" in s.constraint]
-            if short and len(short) == len(candidate.shortfalls) and not exclusions(model, workload):
-                extra.append(max(int(s.needed) - int(s.available) for s in short))  # type: ignore[arg-type]
+            lacking = _lacking_memory(candidate)
+            only = all("memory" in shortfall.constraint for shortfall in candidate.shortfalls)
+            if lacking and only and not exclusions(model, workload):
+                extra.append(lacking)
     return min(extra, default=None)
+
+
+def _lacking_memory(candidate: Candidate) -> int:
+    """Bytes that are missing of the memory that is shortest; 0 where none is."""
+    return max(
+        (
+            shortfall.needed - shortfall.available
+            for shortfall in candidate.shortfalls
+            if "memory" in shortfall.constraint
+            and isinstance(shortfall.needed, int)
+            and isinstance(shortfall.available, int)
+        ),
+        default=0,
+    )

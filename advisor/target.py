@@ -7,6 +7,7 @@ the user says otherwise or gives an amount.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -15,7 +16,6 @@ from advisor.errors import NotEnoughEvidenceError
 from advisor.speed import Processor, processors
 from advisor.workload import Workload
 from profiles.device import Device
-
 
 UNPROVEN = frozenset({("phone", "vulkan"), ("tablet", "vulkan")})
 """Class and backend for which nobody has published a speed of llama.cpp: such a place can be estimated when it is
@@ -49,6 +49,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     host_bytes: int | None
     total_bytes: int | None
     budget: Literal["now", "cleared", "given"]
+
+    @property
+    def room(self) -> float:
+        """Bytes that no deployment can exceed: all the memory there is, infinite where one part is not known."""
+        if self.total_bytes is not None:
+            return self.total_bytes
+        if self.host_bytes is None:
+            return math.inf
+        own = [place.memory_bytes or 0 for place in self.places if not place.shared]
+        return self.host_bytes + max(own, default=0)
 
     @property
     def cpu(self) -> Processor | None:

@@ -104,7 +104,8 @@ def estimate(
             EstimateDocument(device=device_summary(target), deployment=deployment, notes=assumptions),
         )
     else:
-        from advisor.report.table import deployment_lines, render
+        from advisor.report.console import render
+        from advisor.report.table import deployment_lines
 
         write_text(render(*deployment_lines(deployment)))
     return 0

@@ -8,7 +8,17 @@ import sys
 from pathlib import Path
 
 IMAGE = Path(__file__).parents[2] / "docs" / "images" / "recommend.svg"
-ARGUMENTS = ("recommend", "--device", "Raspberry Pi 5 8GB", "--task", "chat", "--language", "ja", "--top", "6")
+ARGUMENTS = (
+    "recommend",
+    "--device",
+    "Raspberry Pi 5 8GB",
+    "--task",
+    "chat",
+    "--language",
+    "ja",
+    "--top",
+    "6",
+)
 
 
 def main() -> None:

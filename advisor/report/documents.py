@@ -65,8 +65,8 @@ class ScoreView(msgspec.Struct, frozen=True, kw_only=True):
 
 class ShortfallView(msgspec.Struct, frozen=True, kw_only=True):
     constraint: Constraint
-    needed: float | str | None
-    available: float | str | None
+    needed: int | float | str | None
+    available: int | float | str | None
     message: str
 
 

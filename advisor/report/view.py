@@ -196,7 +196,6 @@ def _speed_terms(speed: SpeedEstimate) -> dict[str, float]:
     terms = {"token: overhead": token.overhead_s}
     terms |= {f"token: {kind} weights": spent for kind, spent in token.weights_s.items()}
     terms |= {
-        "token: arithmetic": token.arithmetic_s,
         "token: recurrent state": token.state_s,
         "token: KV cache": token.kv_cache_s,
         "token: transfer": token.transfer_s,
