@@ -18,7 +18,7 @@ from profiles.library import find, match
 S = TypeVar("S", bound=msgspec.Struct)
 
 # Classes whose memory is a matter of the modules plugged in, not of the chip
-_OWN_MODULES = ("laptop", "desktop-cpu", "server-cpu", "nvidia", "amd", "intel-gpu")
+OWN_MODULES = ("laptop", "desktop-cpu", "server-cpu", "nvidia", "amd", "intel-gpu")
 # What a description of a chip cannot know about the machine it is in
 _NOT_FROM_CHIP = ("threads", "usable_threads", "l1d_bytes", "l2_bytes", "l3_bytes")
 
@@ -36,8 +36,14 @@ def fill_in(device: Device, *, add_accelerators: bool = True) -> Device:
     if known is not None:
         # Only a machine that was looked at has modules of its own.
         typical = device.memory.bandwidth_bytes_per_s is None and device.platform.system is not None
+        gaps = {
+            f"memory.{f}" for f in ("total_bytes", "budget_now_bytes") if getattr(device.memory, f) is None
+        }
         device = _fill_from(device, known, by, sources, add_accelerators)
-        if typical and device.memory.bandwidth_bytes_per_s is not None and device.class_ in _OWN_MODULES:
+        explained = {note.field for note in notes}
+        kept += [note for note in known.notes if note.field in gaps and note.field not in explained]
+        notes += kept
+        if typical and device.memory.bandwidth_bytes_per_s is not None and device.class_ in OWN_MODULES:
             text = (
                 "typical of this processor; the modules in this machine decide: profile --measure reads them"
             )

@@ -145,6 +145,14 @@ def test_cores_tell_variants_of_a_chip_apart() -> None:
     assert any("ambiguous" in note.message for note in unknown.notes)
 
 
+def test_what_the_library_guessed_or_lacks_is_noted() -> None:
+    """A phone's memory is the smallest it is sold with, and a card's name does not tell the host's memory."""
+    phone = {note.field: note.message for note in read_device({"name": "OnePlus 13"}).notes}
+    assert "the smallest was taken" in phone["memory.total_bytes"]
+    card = {note.field: note.message for note in read_device({"name": "RTX 4090"}).notes}
+    assert "memory of the host" in card["memory.total_bytes"]
+
+
 def test_given_values_win_over_the_library() -> None:
     """A card with other memory clocks keeps them."""
     given = {"accelerators": [{"name": "RTX 4090", "memory_bandwidth_bytes_per_s": 1.1e12}]}
