@@ -139,43 +139,42 @@ def candidates(model: Model, variant: Variant, target: Target, workload: Workloa
                 yield partial
 
 
-def best(model: Model, target: Target, workload: Workload) -> Candidate | None:
-    """The feasible candidate with the highest score, or None.
+class Search(msgspec.Struct, frozen=True):
+    """What the search through one model found: the best feasible candidate, or the one that lacks least."""
+
+    best: Candidate | None
+    nearest: Candidate | None
+
+
+def search(model: Model, target: Target, workload: Workload) -> Search:
+    """The feasible candidate with the highest score; where there is none, the one that lacks least.
 
     Variants come from big to small, so quality only falls: the search stops when even the fastest answer could
-    not make up for it.
+    not make up for it. Variants bigger than all the memory there is are not looked at, unless all of them are;
+    then the smallest stands for them. Both are None where the device has no processor to run on.
     """
     found: Candidate | None = None
     found_rank = -float("inf")
-    for variant in distinct_variants(model):
-        if workload.max_download_bytes is not None and variant.file_bytes > workload.max_download_bytes:
-            continue
-        if variant.tensor_bytes > target.room:
-            continue
-        ceiling = _rank(estimate_quality(model, variant, workload.task, workload.languages), MAX_SPEED_POINTS)
-        if found is not None and ceiling <= found_rank:
-            break
+    nearest: Candidate | None = None
+    variants = distinct_variants(model)
+    for variant in [variant for variant in variants if _may_fit(variant, target, workload)] or variants[-1:]:
+        if found is not None:
+            best_case = estimate_quality(model, variant, workload.task, workload.languages)
+            if _rank(best_case, MAX_SPEED_POINTS) <= found_rank:
+                break
         for candidate in candidates(model, variant, target, workload):
             if candidate.feasible:
                 rank = _rank(candidate.quality, candidate.score.speed)
                 if found is None or rank > found_rank:
                     found, found_rank = candidate, rank
-    return found
-
-
-def nearest_miss(model: Model, target: Target, workload: Workload) -> Candidate | None:
-    """Of a model that has no feasible candidate, the one that lacks least; None without a processor.
-
-    When even the smallest variant does not fit in memory it is the nearest, and the others are not looked at.
-    """
-    nearest: Candidate | None = None
-    for variant in reversed(distinct_variants(model)):
-        for candidate in candidates(model, variant, target, workload):
-            if nearest is None or candidate.severity < nearest.severity:
+            elif found is None and (nearest is None or candidate.severity < nearest.severity):
                 nearest = candidate
-        if nearest is not None and all("memory" in shortfall.constraint for shortfall in nearest.shortfalls):
-            break
-    return nearest
+    return Search(found, None if found is not None else nearest)
+
+
+def _may_fit(variant: Variant, target: Target, workload: Workload) -> bool:
+    limit = workload.max_download_bytes
+    return variant.tensor_bytes <= target.room and (limit is None or variant.file_bytes <= limit)
 
 
 def evaluate(

@@ -11,10 +11,10 @@ import msgspec
 from advisor.candidates import (
     Candidate,
     Shortfall,
-    best,
     candidates,
     distinct_variants,
     exclusions,
+    search,
 )
 from advisor.catalog import Model, Variant
 from advisor.target import Target
@@ -70,7 +70,8 @@ def explain(model: Model, quant: str | None, target: Target, workload: Workload)
     if quant is not None:
         chosen = _nearest(model, model.variant(quant), target, workload)
     else:
-        chosen = best(model, target, workload) or min(variants, key=lambda candidate: candidate.severity)
+        found = search(model, target, workload)
+        chosen = found.best or min(variants, key=lambda candidate: candidate.severity)
     shortfalls = ruled_out + chosen.shortfalls
     changes = tuple(_changes(model, quant, target, workload)) if shortfalls else ()
     return Explanation(
@@ -243,7 +244,7 @@ def _best(model: Model, quant: str | None, target: Target, workload: Workload) -
     if exclusions(model, workload):
         return None
     if quant is None:
-        return best(model, target, workload)
+        return search(model, target, workload).best
     candidate = _nearest(model, model.variant(quant), target, workload)
     return candidate if candidate.feasible else None
 

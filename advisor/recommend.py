@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from advisor.candidates import Candidate, Shortfall, best, exclusions, nearest_miss
+from advisor.candidates import Candidate, Shortfall, exclusions, search
 from advisor.catalog import Model
 from advisor.errors import InvalidInputError
 from advisor.licenses import check_licenses
@@ -52,13 +52,12 @@ def recommend(models: Iterable[Model], target: Target, workload: Workload) -> Re
         if shortfalls:
             excluded.append(Exclusion(model=model, shortfalls=shortfalls))
             continue
-        candidate = best(model, target, workload)
-        if candidate is not None:
-            ranked.append(candidate)
-            continue
-        nearest = nearest_miss(model, target, workload)
-        missing = nearest.shortfalls if nearest is not None else (NO_PROCESSOR,)
-        excluded.append(Exclusion(model=model, shortfalls=missing, nearest=nearest))
+        found = search(model, target, workload)
+        if found.best is not None:
+            ranked.append(found.best)
+        else:
+            missing = found.nearest.shortfalls if found.nearest is not None else (NO_PROCESSOR,)
+            excluded.append(Exclusion(model=model, shortfalls=missing, nearest=found.nearest))
     ranked.sort(key=_order)
     return Recommendation(ranked=tuple(ranked), pareto=pareto_front(ranked), excluded=tuple(excluded))
 

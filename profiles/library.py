@@ -86,8 +86,15 @@ def nearest(name: str, count: int = 5) -> tuple[str, ...]:
     library = load_library()
     key = read_name(name).key or name.lower()
     inside = [e.name for k, entries in library.by_key.items() if key and key in k for e in entries]
+    # By the whole spelling too: a typing error in a maker's name ("Rasberry") is not in the key.
+    spelt = difflib.get_close_matches(name.lower(), library.by_name, n=count, cutoff=0.6)
     close = difflib.get_close_matches(key, library.by_key, n=count, cutoff=0.5)
-    return tuple(dict.fromkeys([*inside[:count], *(library.by_key[k][0].name for k in close)]))[:count]
+    names = [
+        *inside[:count],
+        *(library.by_name[spelling].name for spelling in spelt),
+        *(library.by_key[k][0].name for k in close),
+    ]
+    return tuple(dict.fromkeys(names))[:count]
 
 
 def summary(entry: Entry) -> dict[str, Any]:

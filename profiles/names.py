@@ -24,6 +24,10 @@ _REWRITES = (
     (re.compile(r"\b\d+(?:st|nd|rd|th) gen\b(?= +(?:intel|core|amd|ryzen))"), " "),
     (re.compile(r"\bmax-q\s*/\s*mobile\b"), "mobile"),
     (re.compile(r"\blaptop gpu\b|\bnotebook gpu\b"), "mobile"),
+    (
+        re.compile(r"\b((?:rtx|gtx|rx|arc) ?a?\d{3,4}\w{0,2}(?: ti| super)?) (?:laptop|notebook)\b"),
+        r"\1 mobile",
+    ),
     (re.compile(r"\b(?:\d+|dual|quad|six|eight|twelve|sixteen)-cores? processor\b"), " "),
     (re.compile(r"\brev(?:ision)? ?\d+(?:\.\d+)?\b"), " "),
     (re.compile(r"\bcompute module (\d)"), r"cm\1"),

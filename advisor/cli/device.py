@@ -33,7 +33,7 @@ def profile(given: str | None, measure: bool, as_json: bool) -> None:
 
         device = detect(measure=measure)
     if as_json:
-        write_json("profile", device)
+        write_json("device", device)
     else:
         write_text(_render(device))
 
@@ -85,7 +85,7 @@ def show(name: str, as_json: bool) -> None:
 
     device = find_device(name)
     if as_json:
-        write_json("profile", device)
+        write_json("device", device)
     else:
         write_text(_render(device))
 

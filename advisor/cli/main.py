@@ -106,7 +106,8 @@ def run(args: list[str] | None = None) -> int:
     as_json = "--json" in arguments
     try:
         result: Any = cli.main(args=arguments, prog_name="slm-advisor", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:

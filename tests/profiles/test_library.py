@@ -188,3 +188,18 @@ def test_a_wrong_table_is_refused_with_its_name(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"phone\.toml: .*ramm_gb"):
         making.compile_index(tmp_path)
+
+
+def test_a_laptops_card_is_not_the_desktop_card_of_the_same_number() -> None:
+    """ "RTX 4090 Laptop" has another memory and another bandwidth than "RTX 4090"."""
+    laptop, desktop = find("RTX 4090 Laptop").accelerators[0], find("RTX 4090").accelerators[0]
+    assert laptop.memory_bytes is not None
+    assert desktop.memory_bytes is not None
+    assert laptop.memory_bytes < desktop.memory_bytes
+
+
+def test_a_typing_error_in_the_makers_name_is_answered_with_the_device() -> None:
+    """ "Rasberry Pi 5" offers the Raspberry Pi 5."""
+    with pytest.raises(UnknownDeviceError) as caught:
+        find("Rasberry Pi 5")
+    assert any("Raspberry Pi 5" in name for name in caught.value.nearest)
