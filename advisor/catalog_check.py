@@ -63,20 +63,20 @@ def check_file(path: Path) -> tuple[Family | None, list[Problem]]:
     return None, sorted(problems, key=lambda problem: problem.line or 0)
 
 
-def _mistakes(data: Any, kind: type[Any], where: Place) -> Iterator[tuple[Place, str]]:
+def _mistakes(data: Any, kind: Any, where: Place) -> Iterator[tuple[Place, str]]:
     """What keeps a table from being a struct of `kind`: fields unknown, missing or of the wrong type or range."""
     if not isinstance(data, dict):
         yield where, f"must be a table, is {_quoted(data)}"
         return
-    hints = _hints(kind)
+    fields = _fields(kind)
     for key in data:
-        if key not in hints:
-            yield (*where, key), _unknown(key, tuple(hints))
-    for field in msgspec.structs.fields(kind):
-        if field.name in data:
-            yield from _mistakes_of_value(data[field.name], hints[field.name], (*where, field.name))
-        elif field.required:
-            yield (*where, field.name), "is required and missing"
+        if key not in fields:
+            yield (*where, key), _unknown(key, tuple(fields))
+    for name, (hint, required) in fields.items():
+        if name in data:
+            yield from _mistakes_of_value(data[name], hint, (*where, name))
+        elif required:
+            yield (*where, name), "is required and missing"
 
 
 def _mistakes_of_value(value: Any, hint: Any, where: Place) -> Iterator[tuple[Place, str]]:
@@ -138,12 +138,10 @@ def _dimensions(entry: Entry, where: Place) -> Iterator[tuple[Place, str]]:
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return {
-        name: hint
-        for name, hint in typing.get_type_hints(kind, include_extras=True).items()
-        if name in kind.__struct_fields__
-    }
+def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
+    """The fields of a struct: type hint, and whether it must be given."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: (hints[field.name], field.required) for field in msgspec.structs.fields(kind)}
 
 
 def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:

@@ -7,6 +7,7 @@ checked and models are added; both cover the TOML that catalog and device files 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +117,7 @@ def key_lines(text: str) -> dict[tuple[str | int, ...], int]:
     open_key: tuple[str | int, ...] = ()
     item = 0
     quote = ""  # the delimiter of a multi-line string that is open
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if quote:
             if quote in line:
                 quote = ""
@@ -165,12 +166,19 @@ def _key_path(text: str) -> list[str]:
     at = 0
     while match := _KEY_PART.match(text, at):
         part = match[1]
-        path.append(part[1:-1] if part[0] in "\"'" else part)
+        path.append(_unquoted(part))
         at = match.end()
         if at >= len(text) or text[at] != ".":
             break
         at += 1
     return path
+
+
+def _unquoted(part: str) -> str:
+    if part[0] == '"' and "\\" in part:
+        key: str = tomllib.loads(f"key = {part}")["key"]
+        return key
+    return part[1:-1] if part[0] in "\"'" else part
 
 
 def _split_assignment(line: str) -> tuple[list[str], str]:

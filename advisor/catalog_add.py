@@ -1,0 +1,179 @@
+"""Adding a local model to the user's catalog, from a GGUF's header or a folder's config.json.
+
+A GGUF gives one variant, its own, with the exact bytes of its tensors; one of full precision gives every
+quantization that can be made of it too. Sizes of quantizations come from the engine where it is installed and
+from a like model of the catalog otherwise (`borrowed_sizes`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from advisor.borrowed_sizes import borrowed_variants
+from advisor.catalog import Catalog, Variant, load_catalog
+from advisor.catalog_file import Entry, EntryVariant, Family, write_family
+from advisor.errors import InvalidInputError
+from advisor.names import canonical
+from advisor.user_catalog import user_folder
+from quantize.architecture import Architecture, from_gguf_metadata, from_hf_config, parameter_count
+from quantize.errors import InvalidModelError
+from quantize.gguf_header import Header, read_header
+from quantize.types import PRESETS
+
+MAX_CONFIG_BYTES = 4 << 20
+FULL_PRECISION = frozenset({"F32", "F16", "BF16"})
+
+
+def add_model(path: Path, name: str | None = None) -> tuple[Path, str]:
+    """Write the model at `path` into the user's catalog; returns the file written and the model's id.
+
+    Raises InvalidInputError for what is no model or a name that is taken, InvalidModelError for a damaged file
+    and UnknownArchitectureError for an architecture whose tensors are not known.
+    """
+    catalog = load_catalog()
+    entry = _from_folder(path, catalog) if path.is_dir() else _from_gguf(path, catalog)
+    if name is not None or not re.fullmatch(r"[\w.\-]+", entry.name):
+        entry = _renamed(entry, _plain(name if name is not None else entry.name))
+    _refuse_taken(entry, catalog)
+    family = Family("local", {entry.id: f"the header of {path.resolve()}"}, (entry,))
+    return _write(entry.name, write_family(family, f"{entry.name}: added from {path.resolve()}")), entry.id
+
+
+def _from_gguf(path: Path, catalog: Catalog) -> Entry:
+    header = read_header(path)
+    shards = header.metadata.get("split.count")
+    if isinstance(shards, int) and shards > 1:
+        raise InvalidInputError(
+            f"{path} is one of {shards} parts of a model; merge them first (llama-gguf-split --merge)"
+        )
+    arch = from_gguf_metadata(header.metadata, header.shapes)
+    own = _own_variant(header, arch)
+    others = _all_variants(arch, catalog) if own.quant in FULL_PRECISION else ()
+    variants = (own, *(variant for variant in others if variant.quant not in FULL_PRECISION))
+    return _entry(path.stem, path, arch, "exact", variants)
+
+
+def _from_folder(path: Path, catalog: Catalog) -> Entry:
+    config = path / "config.json"
+    if not config.exists():
+        files = sorted(file.name for file in path.glob("*.gguf"))[:3]
+        hint = f"; give a GGUF file itself: {', '.join(files)}" if files else ""
+        raise InvalidInputError(f"{path} has no config.json{hint}")
+    arch = from_hf_config(_read_config(config))
+    return _entry(path.resolve().name, path, arch, "unverified", _all_variants(arch, catalog))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise InvalidModelError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes: no configuration")
+        config = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise InvalidModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InvalidModelError(f"{path} is not a configuration: it holds no object")
+    return config
+
+
+def _entry(name: str, path: Path, arch: Architecture, check: Any, variants: tuple[Variant, ...]) -> Entry:
+    model_id = f"local/{_plain(name)}"
+    facts = ("architecture", "parameters", "context_length", "weights")
+    return Entry(
+        id=model_id,
+        name=_plain(name),
+        parameters=parameter_count(arch),
+        parameters_check=check,
+        context_length=arch.context_length,
+        weights=str(path.resolve()),
+        architecture=arch,
+        sources=dict.fromkeys(facts, model_id),
+        variants=tuple(EntryVariant(**msgspec.structs.asdict(variant)) for variant in variants),
+    )
+
+
+def _renamed(entry: Entry, name: str) -> Entry:
+    model_id = f"local/{name}"
+    sources = dict.fromkeys(entry.sources, model_id)
+    return msgspec.structs.replace(entry, id=model_id, name=name, sources=sources)
+
+
+def _plain(name: str) -> str:
+    """A name that MODEL:QUANT, a file name and TOML take."""
+    plain = re.sub(r"[^\w.\-]+", "-", name, flags=re.ASCII).strip("-.")
+    if not plain:
+        raise InvalidInputError(f"'{name}' is no name for a model; use letters, digits, '.', '-' and '_'")
+    return plain
+
+
+def _refuse_taken(entry: Entry, catalog: Catalog) -> None:
+    """One's own model may be written again; a name of another model may not be taken."""
+    for model in catalog.models:
+        if model.id != entry.id and canonical(entry.name) in {
+            canonical(model.name),
+            *map(canonical, model.aliases),
+        }:
+            raise InvalidInputError(
+                f"the catalog has a model '{model.name}' ({model.id}) already; give this one a name with --name"
+            )
+
+
+def _own_variant(header: Header, arch: Architecture) -> Variant:
+    from advisor.sizes import sizes_of, variant_of
+
+    sizes = sizes_of(arch, header.tensors)
+    return variant_of(arch, _quant(header.metadata, sizes.bytes_by_type), sizes, header.file_bytes)
+
+
+def _quant(metadata: Mapping[str, object], bytes_by_type: Mapping[str, int]) -> str:
+    """The preset a file says it is; for a file that does not say, the type most of its bytes have."""
+    file_type = metadata.get("general.file_type")
+    for preset in PRESETS.values():
+        if preset.ftype == file_type:
+            return preset.name
+    return max(bytes_by_type, key=lambda name: bytes_by_type[name])
+
+
+def _all_variants(arch: Architecture, catalog: Catalog) -> tuple[Variant, ...]:
+    """Every quantization: asked from the engine, or borrowed where there is no engine."""
+    from importlib.util import find_spec
+
+    if find_spec("llama_cpp") is None:
+        return borrowed_variants(arch, (model for model in catalog.models if model.verified))
+    from advisor.sizes import SizesError, variants_of
+
+    try:
+        return variants_of(arch)
+    except SizesError as error:
+        raise InvalidModelError(f"the engine refuses this model: {error}") from error
+
+
+def _write(name: str, text: str) -> Path:
+    """Write a file of the user's catalog whole or not at all."""
+    folder = user_folder()
+    if folder is None:
+        raise InvalidInputError("there is no home folder to keep your catalog in; set XDG_DATA_HOME")
+    path = folder / f"{name}.toml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror or error}") from error
+    return path
