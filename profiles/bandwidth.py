@@ -29,12 +29,12 @@ class BandwidthMeasurement(msgspec.Struct, frozen=True):
     passes: int
 
 
-def buffer_size(llc_bytes: int | None, free_bytes: int | None) -> int | None:
-    """Bytes to scan: four times the last-level cache, 64 to 512 MiB, at most a quarter of what is free.
+def buffer_size(llc_bytes: int | None, free_bytes: int | None, *, caches: int = 4) -> int | None:
+    """Bytes to scan: `caches` times the last-level cache, 64 to 512 MiB, at most a quarter of what is free.
 
     None where the free memory does not allow a buffer that caches would not hold.
     """
-    wanted = min(LARGEST_BYTES, max(2 * SMALLEST_BYTES, 4 * (llc_bytes or 0)))
+    wanted = min(LARGEST_BYTES, caches * max(SMALLEST_BYTES // 2, llc_bytes or 0))
     if free_bytes is not None:
         wanted = min(wanted, free_bytes // 4)
     return wanted if wanted >= max(SMALLEST_BYTES, 2 * min(llc_bytes or 0, LARGEST_BYTES // 2)) else None

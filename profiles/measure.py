@@ -8,15 +8,15 @@ from profiles.bandwidth import TIME_LIMIT_S, buffer_size, measure_bandwidth
 from profiles.device import Device, Note
 
 
-def measured(device: Device, seconds: float = TIME_LIMIT_S) -> Device:
+def measured(device: Device, seconds: float = TIME_LIMIT_S, *, caches: int = 4) -> Device:
     """The device with its measured read bandwidth, or a note that says why there is none.
 
-    seconds: how long to read; the buffer takes about a tenth of a second more.
+    seconds: how long to read; the buffer takes about a tenth of a second more. caches: its size in last-level caches.
     """
     memory, cpu = device.memory, device.cpu
     sources, notes = dict(device.sources), list(device.notes)
     threads = cpu.usable_threads or 1
-    size = buffer_size(cpu.l3_bytes or cpu.l2_bytes, memory.budget_now_bytes)
+    size = buffer_size(cpu.l3_bytes or cpu.l2_bytes, memory.budget_now_bytes, caches=caches)
     path = "memory.measured_bandwidth_bytes_per_s"
     if size is None:
         notes.append(Note(path, "too little memory is free for a buffer larger than the caches"))

@@ -52,7 +52,7 @@ def _this_machine() -> Device:
     if device.memory.bandwidth_bytes_per_s is None or guessed:
         from profiles.measure import measured
 
-        device = measured(device, QUICK_MEASUREMENT_S)
+        device = measured(device, QUICK_MEASUREMENT_S, caches=2)
     return device
 
 

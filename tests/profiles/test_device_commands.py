@@ -25,7 +25,7 @@ def test_profile_writes_one_document_that_reads_back(
     code, out, err = output(capsys, "profile", "--json")
     document = json.loads(out)
     assert (code, err) == (0, "")
-    assert document["schema"] == "slm-advisor/profile"
+    assert document["schema"] == "slm-advisor/device"
     assert document["memory"]["total_bytes"] > 0
     assert "sources" in document
     (tmp_path / "this.json").write_text(out, "utf-8")
