@@ -35,6 +35,7 @@ __all__ = [
     "SpeedEstimate",
     "estimate_speed",
     "load_of",
+    "predict",
     "processors",
     "with_backend",
 ]
@@ -42,6 +43,11 @@ __all__ = [
 COEFFICIENTS_FILE = Path(__file__).with_name("speed.json")
 Test = Literal["tg", "pp"]
 
+MIDDLING_CORE = 1e10  # SIMD operations per second
+CORE_BEND = (
+    0.8  # wider cores keep less of their width busy: rates count with this power, around a middling core
+)
+GPU_SHARPNESS, CPU_SHARPNESS = 2.0, 3.0  # of the rounded maximum of reading weights and computing with them
 _TYPICAL_PROMPT = 512  # tokens, for the prompt rate of a request that has none
 _LINK_BYTES_PER_S = 12e9  # host memory to a discrete accelerator, PCIe 4.0 x8
 
@@ -96,7 +102,7 @@ class AcceleratorCoefficients(msgspec.Struct, frozen=True):
     efficiency: float
     cache_efficiency: float
     state_efficiency: float
-    flops_per_weight: float
+    flops_per_weight: dict[str, float]  # arithmetic of a token, by type
     type_efficiency: dict[str, float]
     node_factor: dict[str, float]
     flash_decode: float  # rate with flash attention over rate without
@@ -113,6 +119,7 @@ class GenerationCoefficients(msgspec.Struct, frozen=True):
 
     decode: float = 1.0
     prompt: float = 1.0
+    slow_host: float = 1.0  # overhead of a card on a small board, in units of one in a PC
 
 
 class CpuCoefficients(msgspec.Struct, frozen=True):
@@ -120,7 +127,6 @@ class CpuCoefficients(msgspec.Struct, frozen=True):
 
     token_s: float
     node_s: float
-    sharpness: float
     efficiency: dict[str, float]  # by device class; "" for the others
     cache_efficiency: float
     decode: dict[str, dict[str, float]]
@@ -128,6 +134,9 @@ class CpuCoefficients(msgspec.Struct, frozen=True):
     prompt_s: float
     prompt_experts: float
     attention_ops: float
+    grab: float  # bytes that a core can fetch in the time of one SIMD operation
+    pace: dict[str, float]  # by device class: how far clocks stay up while generating
+    prompt_pace: dict[str, float]
     slow_core: float  # worth of an efficiency core, in performance cores
     crowding: float  # growth of the overhead per thread beyond the performance cores
 
@@ -137,7 +146,6 @@ class DecodeTerms(msgspec.Struct, frozen=True):
 
     overhead_s: float
     weights_s: dict[str, float]
-    arithmetic_s: float
     state_s: float
     kv_cache_s: float
     transfer_s: float
@@ -172,7 +180,6 @@ class _Plan(msgspec.Struct, frozen=True):
     overhead_s: float
     weights_s: dict[str, float]
     weights_total_s: float
-    arithmetic_s: float
     state_s: float
     cache: tuple[tuple[int | None, float, float], ...]  # window, seconds a position: decode, prompt
     prompt_s: float  # for a prompt
@@ -220,6 +227,37 @@ def estimate_speed(
         if host.bandwidth_bytes_per_s is None:
             return None
         far = _plan(host, load, threads)
+    return _estimate(near, far, share, load, n_prompt, n_gen, depth, micro_batch, flash_attention, processor.guessed)
+
+
+def predict(
+    fitted: Coefficients,
+    processor: Processor,
+    load: Load,
+    *,
+    n_prompt: int,
+    n_gen: int,
+    depth: int = 0,
+    threads: int | None = None,
+    flash_attention: bool | None = None,
+) -> SpeedEstimate:
+    """`estimate_speed` with other coefficients than those that ship, without keeping anything; for judging a fit."""
+    near = _make_plan(fitted, processor, load, threads if processor.backend == "cpu" else None)
+    return _estimate(near, None, 1.0, load, n_prompt, n_gen, depth, 512, flash_attention, processor.guessed)
+
+
+def _estimate(
+    near: _Plan,
+    far: _Plan | None,
+    share: float,
+    load: Load,
+    n_prompt: int,
+    n_gen: int,
+    depth: int,
+    micro_batch: int,
+    flash_attention: bool | None,
+    assumptions: tuple[str, ...],
+) -> SpeedEstimate:
     decode = _decode(near, far, share, load, depth + n_prompt + n_gen / 2)
     tokens = n_prompt or _TYPICAL_PROMPT
     prompt = _prompt(near, far, share, load, tokens, depth, micro_batch)
@@ -237,7 +275,7 @@ def estimate_speed(
         else Value(ttft, ttft / tg_high, ttft / tg_low),
         prompt=prompt,
         decode=decode,
-        assumptions=processor.guessed,
+        assumptions=assumptions,
     )
 
 
@@ -247,13 +285,7 @@ def _decode(near: _Plan, far: _Plan | None, share: float, load: Load, position: 
     for window, seconds, _ in near.cache:
         kv += seconds * (position if window is None or position < window else window)
     if far is None:
-        overhead, weights, arithmetic, state, transfer = (
-            near.overhead_s,
-            near.weights_s,
-            near.arithmetic_s,
-            near.state_s,
-            0.0,
-        )
+        overhead, weights, state, transfer = near.overhead_s, near.weights_s, near.state_s, 0.0
         total_weights = near.weights_total_s
     else:
         rest = 1.0 - share
@@ -262,15 +294,14 @@ def _decode(near: _Plan, far: _Plan | None, share: float, load: Load, position: 
             kind: share * seconds + rest * far.weights_s[kind] for kind, seconds in near.weights_s.items()
         }
         total_weights = share * near.weights_total_s + rest * far.weights_total_s
-        arithmetic = share * near.arithmetic_s + rest * far.arithmetic_s
         state = share * near.state_s + rest * far.state_s
         kv_far = 0.0
         for window, seconds, _ in far.cache:
             kv_far += seconds * (position if window is None or position < window else window)
         kv = share * kv + rest * kv_far
         transfer = 8.0 * load.n_embd / _LINK_BYTES_PER_S + 50e-6
-    total = overhead + total_weights + arithmetic + state + kv + transfer
-    return DecodeTerms(overhead, weights, arithmetic, state, kv, transfer, total)
+    total = overhead + total_weights + state + kv + transfer
+    return DecodeTerms(overhead, weights, state, kv, transfer, total)
 
 
 def _prompt(
@@ -301,17 +332,20 @@ def _prompt(
 
 @lru_cache(maxsize=16384)
 def _plan(processor: Processor, load: Load, threads: int | None) -> _Plan:
-    fitted = coefficients()
+    return _make_plan(coefficients(), processor, load, threads)
+
+
+def _make_plan(fitted: Coefficients, processor: Processor, load: Load, threads: int | None) -> _Plan:
     if processor.backend == "cpu":
-        return plan_cpu(fitted, processor, load, threads or processor.threads)
-    return plan_accelerator(fitted, processor, load)
+        return _plan_cpu(fitted, processor, load, threads or processor.threads)
+    return _plan_accelerator(fitted, processor, load)
 
 
-def plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) -> _Plan:
+def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) -> _Plan:
     """Terms on a GPU or NPU.
 
-    decode: token_s + nodes x node_s + sum over types of bytes / (efficiency x bandwidth)
-            + weights x flops_per_weight / shader rate
+    decode: token_s + nodes x node_s + sum over types of the 2-norm of
+            bytes / (efficiency x bandwidth) and weights x flops_per_weight / shader rate
     prompt: prompt_s + operations / (prompt_rate x shader rate) + weights / bandwidth for each micro-batch
     """
     own = fitted.accelerators[processor.backend]
@@ -319,10 +353,12 @@ def plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) -> 
     bandwidth = processor.bandwidth_bytes_per_s or 0.0
     flops = processor.shader_flops or bandwidth * _typical_intensity(processor)
     rate = bandwidth * own.efficiency * generation.decode
-    weights_s = {
-        group.type: group.bytes_ / (rate * own.type_efficiency.get(group.type, 1.0)) for group in load.weights
-    }
-    weight_count = sum(group.weights for group in load.weights)
+    p = GPU_SHARPNESS
+    weights_s: dict[str, float] = {}
+    for group in load.weights:
+        reading = group.bytes_ / (rate * own.type_efficiency.get(group.type, 1.0))
+        computing = group.weights * own.flops_per_weight.get(group.type, 0.0) / flops
+        weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
     matrix_rate = flops * own.prompt_rate * generation.prompt
     token_s = head_s = 0.0
     for group in load.weights:
@@ -333,20 +369,20 @@ def plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) -> 
     nodes = sum(
         count * fitted.nodes.get(kind, 1.0) * own.node_factor.get(kind, 1.0) for kind, count in load.nodes
     )
+    host = generation.slow_host if processor.slow_host else 1.0
     cache_rate = bandwidth * own.cache_efficiency * generation.decode
     attention_rate = matrix_rate * own.attention_rate
     return _Plan(
-        overhead_s=own.token_s + nodes * own.node_s,
+        overhead_s=(own.token_s + nodes * own.node_s) * host,
         weights_s=weights_s,
         weights_total_s=sum(weights_s.values()),
-        arithmetic_s=weight_count * own.flops_per_weight / flops,
         state_s=load.state_bytes / (bandwidth * own.state_efficiency),
         cache=tuple(
             (read.window, read.bytes_per_position / cache_rate, read.flops_per_position / attention_rate)
             for read in load.cache
         ),
         prompt_s=own.prompt_s,
-        batch_s=load.prompt_bytes / rate + nodes * own.node_s,
+        batch_s=load.prompt_bytes / rate + nodes * own.node_s * host,
         token_s=token_s,
         head_s=head_s,
         flash=(
@@ -358,7 +394,7 @@ def plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) -> 
     )
 
 
-def plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: int) -> _Plan:
+def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: int) -> _Plan:
     """Terms on CPU cores.
 
     A type's time is the p-norm of reading it (bytes / bandwidth) and of computing with it (SIMD operations per
@@ -372,17 +408,20 @@ def plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: in
     )
     fast = min(threads, processor.performance_cores)
     slow = max(0, min(threads, processor.cores) - processor.performance_cores)
-    rate = processor.core_rate * (fast + own.slow_core * slow)
+    core = MIDDLING_CORE * (processor.core_rate / MIDDLING_CORE) ** CORE_BEND * (fast + own.slow_core * slow)
+    rate = core * own.pace.get(processor.class_ or "", 1.0)
+    prompt_rate = core * own.prompt_pace.get(processor.class_ or "", 1.0)
     crowd = 1.0 + own.crowding * max(0, threads - processor.performance_cores)
     decode, prompt = own.decode[kernels], own.prompt[kernels]
-    p = own.sharpness
+    p = CPU_SHARPNESS
+    bandwidth = (bandwidth**-p + (rate * own.grab) ** -p) ** (-1 / p)
     weights_s: dict[str, float] = {}
     token_s = head_s = 0.0
     for group in load.weights:
         reading = group.bytes_ / bandwidth
         computing = group.weights * decode[group.type] / rate
         weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
-        seconds = prompt[group.type] / rate
+        seconds = prompt[group.type] / prompt_rate
         token_s += (group.weights - group.head_weights) * seconds
         head_s += group.head_weights * seconds
     token_s *= 1.0 + load.expert_share * own.prompt_experts
@@ -392,13 +431,12 @@ def plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: in
         overhead_s=(own.token_s + nodes * own.node_s) * crowd,
         weights_s=weights_s,
         weights_total_s=sum(weights_s.values()),
-        arithmetic_s=0.0,
         state_s=load.state_bytes / bandwidth,
         cache=tuple(
             (
                 read.window,
                 read.bytes_per_position / cache_rate,
-                read.flops_per_position * own.attention_ops / rate,
+                read.flops_per_position * own.attention_ops / prompt_rate,
             )
             for read in load.cache
         ),

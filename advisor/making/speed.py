@@ -19,6 +19,10 @@ from advisor.making.fitting import Index, Parameters, Vector, fit
 from advisor.making.measurements import Measurement
 from advisor.processors import GENERATIONS
 from advisor.speed import (
+    CORE_BEND,
+    CPU_SHARPNESS,
+    GPU_SHARPNESS,
+    MIDDLING_CORE,
     AcceleratorCoefficients,
     Coefficients,
     CpuCoefficients,
@@ -37,9 +41,10 @@ KINDS = sorted(set(GROUPS.values()))
 ACCELERATORS = ("cuda", "rocm", "vulkan", "metal", "sycl", "opencl", "hexagon")
 PHONE_BACKENDS = ("opencl", "hexagon")  # their kernels differ by type as those of a CPU do
 NODE_KINDS = ("deltanet", "mamba2", "shortconv", "parallel", "ffn", "experts")
-KERNELS = ("x86", "i8mm", "dotprod", "neon", "scalar")
+KERNELS = ("x86", "sse", "i8mm", "dotprod", "neon", "scalar")
 CPU_CLASSES = ("phone", "sbc", "laptop", "desktop-cpu", "server-cpu", "apple", "tablet", "jetson")
-SHARPNESS = 3.0  # of the rounded maximum of reading and computing on CPUs
+# No kernels of their own in the OpenCL and Hexagon backends (llama.cpp docs/backend): the CPU or a slow path runs them.
+_SLOW_ON_PHONES = frozenset({"Q2_K", "Q3_K", "Q5_0", "IQ1", "IQ2", "IQ3"})
 
 # SIMD operations per weight: a prior from counting the instructions of ggml's kernels, coarse
 _CPU_DECODE = {
@@ -110,8 +115,17 @@ def _exp(values: Vector) -> Vector:
     return np.exp(values)
 
 
+def vendor_of(generation: str | None) -> str:
+    """Cards of one maker share a driver stack: a generation that nobody measured is like its maker's others."""
+    if generation in ("xe-igpu", "alchemist", "battlemage"):
+        return "intel"
+    if generation is not None and generation.startswith(("rdna", "gcn", "vega", "cdna")):
+        return "amd"
+    return "other"
+
+
 class DecodeFit:
-    """Token generation on accelerators: `plan_accelerator` of advisor/speed.py."""
+    """Token generation on accelerators: `_plan_accelerator` of advisor/speed.py."""
 
     def __init__(self, rows: Sequence[Measurement], options: dict[str, float] | None = None) -> None:
         self.table = table = Table(rows)
@@ -121,6 +135,10 @@ class DecodeFit:
         self.token0, self.node0 = p.add("token", math.log(0.6e-3), 1.0), p.add("node", math.log(40e-6), 1.0)
         for name in ACCELERATORS:
             self._backend(p, name)
+        for name in GENERATIONS:
+            p.add("generation/" + name, 0, o.get("generation", 0.12))
+            p.add("vendor/" + vendor_of(name), 0, 0.15)
+            p.add("slow host/" + vendor_of(name), math.log(1.2 if vendor_of(name) == "other" else 2.5), 0.4)
         self.token = table.places(p, backend("token/"), 0, 0.7)
         self.node = table.places(p, backend("node/"), 0, 0.5)
         self.efficiency = table.places(p, backend("efficiency/"), math.log(0.8), 0.2)
@@ -128,16 +146,18 @@ class DecodeFit:
         self.generation = table.places(
             p, lambda row: f"generation/{row.processor.generation}", 0, o.get("generation", 0.12)
         )
-        for name in GENERATIONS:
-            p.add("generation/" + name, 0, o.get("generation", 0.12))
         self.kind = [p.add("type/" + kind, 0, 0.1) for kind in KINDS]
         self.own = np.array(
             [[p.index[f"type/{row.processor.backend}/{kind}"] for kind in KINDS] for row in rows]
         )
-        self.arithmetic = p.add("arithmetic", math.log(2.0), 0.7)
+        self.common_ops = p.add("ops", math.log(3.0), 0.5)
+        self.ops = [p.add("ops/" + kind, 0, 0.4) for kind in KINDS]
         self.state = p.add("state", math.log(0.4), 0.5)
         self.node_kind = [p.add("kind/" + kind, math.log(_NODE_PRIOR[kind]), 0.4) for kind in NODE_KINDS]
         self.own_delta = np.array([p.index[f"kind/{row.processor.backend}/deltanet"] for row in rows])
+        self.vendor = table.places(p, lambda row: "vendor/" + vendor_of(row.processor.generation), 0, 0.15)
+        self.host = np.array([p.index["slow host/" + vendor_of(row.processor.generation)] for row in rows])
+        self.slow_host = np.array([row.processor.slow_host for row in rows], float)
         self.flash = table.places(p, backend("flash/"), 0, 0.1)
         self.compute = np.array([row.processor.backend not in PHONE_BACKENDS for row in rows], float)
 
@@ -146,12 +166,21 @@ class DecodeFit:
         """All parameters of a backend exist, measured or not, so that the table that ships has no holes."""
         p.add("token/" + name, 0, 0.7)
         p.add("node/" + name, 0, 0.5)
-        p.add("efficiency/" + name, math.log(0.8 if name not in PHONE_BACKENDS else 0.6), 0.2)
+        p.add("efficiency/" + name, math.log(0.8 if name not in PHONE_BACKENDS else 0.5), 0.2)
         p.add("cache/" + name, math.log(0.5), 0.5)
         p.add("flash/" + name, 0, 0.1)
-        p.add(f"kind/{name}/deltanet", 0, 1.0 if name in PHONE_BACKENDS else 1e-6)
+        p.add(
+            f"kind/{name}/deltanet",
+            math.log(2) if name in PHONE_BACKENDS else 0,
+            1.0 if name in PHONE_BACKENDS else 1e-6,
+        )
         for kind in KINDS:
-            p.add(f"type/{name}/{kind}", 0, 0.7 if name in PHONE_BACKENDS else 0.1)
+            phone = name in PHONE_BACKENDS
+            p.add(
+                f"type/{name}/{kind}",
+                math.log(0.5) if phone and kind in _SLOW_ON_PHONES else 0,
+                0.7 if phone else 0.1,
+            )
 
     def log_time(self, theta: Vector, mask: Vector | slice = slice(None)) -> Vector:
         t = self.table
@@ -161,14 +190,18 @@ class DecodeFit:
         nodes = nodes + delta * (_exp(theta[self.own_delta[mask]]) - 1)
         overhead = _exp(theta[self.token0] + theta[self.token[mask]])
         overhead = overhead + nodes * _exp(theta[self.node0] + theta[self.node[mask]])
-        reading = (t.bytes_[mask] * _exp(-theta[self.kind] - theta[self.own[mask]])).sum(1)
-        speed = t.bandwidth[mask] * _exp(theta[self.generation[mask]])
-        time = overhead + reading / (speed * _exp(theta[self.efficiency[mask]]))
+        overhead = overhead * _exp(theta[self.host[mask]] * self.slow_host[mask])
+        speed = t.bandwidth[mask] * _exp(theta[self.generation[mask]] + theta[self.vendor[mask]])
+        rate = speed * _exp(theta[self.efficiency[mask]])
+        reading = t.bytes_[mask] * _exp(-theta[self.kind] - theta[self.own[mask]]) / rate[:, None]
+        computing = (
+            t.weights[mask]
+            * _exp(theta[self.common_ops] + theta[self.ops])
+            * (self.compute / t.flops)[mask, None]
+        )
+        time = overhead + ((reading**GPU_SHARPNESS + computing**GPU_SHARPNESS) ** (1 / GPU_SHARPNESS)).sum(1)
         time = time + t.cache_bytes[mask] / (speed * _exp(theta[self.cache[mask]]))
         time = time + t.state[mask] / (t.bandwidth[mask] * _exp(theta[self.state]))
-        time = time + self.compute[mask] * t.weights[mask].sum(1) / t.flops[mask] * _exp(
-            theta[self.arithmetic]
-        )
         return np.log(time) - theta[self.flash[mask]] * t.flash[mask]
 
 
@@ -190,7 +223,12 @@ class PromptFit:
             p.add("rate/" + name, _PROMPT_PRIOR[name], 0.4)
             p.add("flash/" + name, 0, 0.1)
             for kind in KINDS:
-                p.add(f"type/{name}/{kind}", 0, 0.7 if name in PHONE_BACKENDS else 0.1)
+                phone = name in PHONE_BACKENDS
+                p.add(
+                    f"type/{name}/{kind}",
+                    math.log(0.5) if phone and kind in _SLOW_ON_PHONES else 0,
+                    0.7 if phone else 0.1,
+                )
         self.rate = table.places(p, backend("rate/"), 0, 0.4)
         self.flash = table.places(p, backend("flash/"), 0, 0.1)
         self.start = p.add("start", math.log(2e-3), 0.7)
@@ -207,11 +245,10 @@ class PromptFit:
         d = decode.parameters.index
         efficiency = np.array(
             [
-                theta[d["efficiency/" + r.processor.backend]]
-                + theta[d[f"generation/{r.processor.generation}"]]
-                if f"generation/{r.processor.generation}" in d
-                else theta[d["efficiency/" + r.processor.backend]]
-                for r in rows
+                theta[d["efficiency/" + row.processor.backend]]
+                + theta[d["vendor/" + vendor_of(row.processor.generation)]]
+                + (theta[d[f"generation/{row.processor.generation}"]] if row.processor.generation else 0.0)
+                for row in rows
             ]
         )
         kinds = np.array([math.exp(theta[d["kind/" + kind]]) for kind in NODE_KINDS])
@@ -221,6 +258,8 @@ class PromptFit:
             * kinds[0]
             * np.array([math.exp(theta[d[f"kind/{r.processor.backend}/deltanet"]]) - 1 for r in rows])
         )
+        hosts = [theta[d["slow host/" + vendor_of(row.processor.generation)]] * row.processor.slow_host for row in rows]
+        nodes *= _exp(np.array(hosts))
         nodes *= np.array(
             [math.exp(theta[d["node"]] + theta[d["node/" + r.processor.backend]]) for r in rows]
         )
@@ -240,7 +279,7 @@ class PromptFit:
 
 
 class CpuDecodeFit:
-    """Token generation on CPUs: `plan_cpu` of advisor/speed.py."""
+    """Token generation on CPUs: `_plan_cpu` of advisor/speed.py."""
 
     def __init__(self, rows: Sequence[Measurement], options: dict[str, float] | None = None) -> None:
         self.table = table = Table(rows)
@@ -252,21 +291,26 @@ class CpuDecodeFit:
         self.efficiency = table.places(p, lambda row: "efficiency/" + row.class_, 0, 0.12)
         self.cache = p.add("cache", math.log(0.5), 0.4)
         _cpu_types(p, _CPU_DECODE)
-        self.type = _cpu_places(p, rows)
-        self.kernels = np.array([p.index["kernels/" + (r.processor.kernels or "dotprod")] for r in rows])
+        self.type = _cpu_places(p, rows, _decode_kernels)
+        self.kernels = np.array(
+            [p.index["kernels/" + _decode_kernels(row.processor.kernels)] for row in rows]
+        )
+        self.grab = p.add("grab", math.log(1.6), 0.3)
         self.slow, self.crowding = p.add("slow", math.log(0.4), 0.4), p.add("crowding", math.log(0.1), 0.7)
         self.node_kind = [p.add("kind/" + kind, math.log(_NODE_PRIOR[kind]), 0.4) for kind in NODE_KINDS]
-        self.shape = Threads(rows)
+        self.shape = Threads(rows, p)
 
     def log_time(self, theta: Vector, mask: Vector | slice = slice(None)) -> Vector:
         t = self.table
-        rate = self.shape.rate(math.exp(theta[self.slow]), mask)
+        rate = self.shape.rate(theta, math.exp(theta[self.slow]), mask)
         crowd = 1 + math.exp(theta[self.crowding]) * self.shape.extra[mask]
         bandwidth = t.bandwidth[mask] * _exp(theta[self.common] + theta[self.efficiency[mask]])
+        grab = rate * math.exp(theta[self.grab])
+        bandwidth = (bandwidth**-CPU_SHARPNESS + grab**-CPU_SHARPNESS) ** (-1 / CPU_SHARPNESS)
         reading = t.bytes_[mask] / bandwidth[:, None]
         ops = _exp(theta[self.type[mask]] + theta[self.kernels[mask]][:, None] + self.prior(theta))
         computing = t.weights[mask] * ops / rate[:, None]
-        weights = ((reading**SHARPNESS + computing**SHARPNESS) ** (1 / SHARPNESS)).sum(1)
+        weights = ((reading**CPU_SHARPNESS + computing**CPU_SHARPNESS) ** (1 / CPU_SHARPNESS)).sum(1)
         nodes = t.nodes[mask] @ np.concatenate([[1.0], _exp(theta[self.node_kind])])
         overhead = (math.exp(theta[self.token]) + nodes * math.exp(theta[self.node])) * crowd
         cache = t.cache_bytes[mask] / (bandwidth * math.exp(theta[self.cache])) + t.state[mask] / bandwidth
@@ -290,12 +334,12 @@ class CpuPromptFit:
         self.parameters = p = Parameters()
         self.start = p.add("start", math.log(2e-3), 0.5)
         _cpu_types(p, _CPU_PROMPT, 0.5)
-        self.type = _cpu_places(p, rows)
-        self.kernels = np.array([p.index["kernels/" + (r.processor.kernels or "dotprod")] for r in rows])
+        self.type = _cpu_places(p, rows, str)
+        self.kernels = np.array([p.index[f"kernels/{row.processor.kernels}"] for row in rows])
         self.slow = math.exp(theta[decode.slow])
         self.attention = p.add("attention", math.log(0.2), 0.5)
         self.experts = p.add("experts", math.log(0.3), 0.5)
-        self.shape = Threads(rows)
+        self.shape = Threads(rows, p)
         d = decode.parameters.index
         efficiency = np.array(
             [
@@ -308,7 +352,7 @@ class CpuPromptFit:
 
     def log_time(self, theta: Vector, mask: Vector | slice = slice(None)) -> Vector:
         t = self.table
-        rate = self.shape.rate(self.slow, mask)
+        rate = self.shape.rate(theta, self.slow, mask)
         prior = np.array([theta[self.parameters.index["type/" + kind]] for kind in KINDS])
         ops = _exp(theta[self.type[mask]] + theta[self.kernels[mask]][:, None] + prior)
         work = (t.body[mask] * ops).sum(1) * (1 + t.expert_share[mask] * math.exp(theta[self.experts]))
@@ -320,7 +364,10 @@ class CpuPromptFit:
 class Threads:
     """What threads do on a CPU: fast cores first, slow ones for what is left."""
 
-    def __init__(self, rows: Sequence[Measurement]) -> None:
+    def __init__(self, rows: Sequence[Measurement], p: Parameters) -> None:
+        for name in CPU_CLASSES:
+            p.add("pace/" + name, 0, 0.2)
+        self.pace = np.array([p.add("pace/" + row.class_, 0, 0.2) for row in rows])
         threads = [row.threads or row.processor.threads for row in rows]
         fast = [min(n, row.processor.performance_cores) for n, row in zip(threads, rows, strict=True)]
         slow = [
@@ -333,8 +380,10 @@ class Threads:
             [max(0, n - row.processor.performance_cores) for n, row in zip(threads, rows, strict=True)], float
         )
 
-    def rate(self, slow: float, mask: Vector | slice) -> Vector:
-        return np.asarray(self.core[mask] * (self.fast[mask] + slow * self.slow[mask]))
+    def rate(self, theta: Vector, slow: float, mask: Vector | slice) -> Vector:
+        """SIMD operations per second of the threads, for a class that keeps its clocks up as `pace` says."""
+        core = MIDDLING_CORE * (self.core[mask] / MIDDLING_CORE) ** CORE_BEND * _exp(theta[self.pace[mask]])
+        return np.asarray(core * (self.fast[mask] + slow * self.slow[mask]))
 
 
 def _cpu_types(p: Parameters, prior: dict[str, float], deviation: float = 0.4) -> None:
@@ -346,11 +395,17 @@ def _cpu_types(p: Parameters, prior: dict[str, float], deviation: float = 0.4) -
             p.add(f"type/{name}/{kind}", 0, 0.3)
 
 
-def _cpu_places(p: Parameters, rows: Iterable[Measurement]) -> Index:
-    return np.array([[p.index[f"type/{row.processor.kernels}/{kind}"] for kind in KINDS] for row in rows])
+def _cpu_places(p: Parameters, rows: Iterable[Measurement], kernels: Callable[[str], str]) -> Index:
+    names = [kernels(row.processor.kernels or "dotprod") for row in rows]
+    return np.array([[p.index[f"type/{name}/{kind}"] for kind in KINDS] for name in names])
 
 
-_KERNEL_PRIOR = {"x86": 0.0, "i8mm": 0.0, "dotprod": 0.0, "neon": 0.7, "scalar": 1.0}
+def _decode_kernels(kernels: str | None) -> str:
+    """i8mm multiplies matrices with matrices; a single token runs the kernels for the dot product."""
+    return "dotprod" if kernels in ("i8mm", None) else kernels
+
+
+_KERNEL_PRIOR = {"x86": 0.0, "sse": 1.6, "i8mm": 0.0, "dotprod": 0.0, "neon": 0.7, "scalar": 1.0}
 _CPU_PROMPT = {
     "float": 0.3, "Q8": 0.15, "Q4_0": 0.12, "IQ4": 0.25, "MXFP4": 0.3, "Q5_0": 0.3, "Q4_K": 0.2, "Q5_K": 0.25, "Q6_K": 0.25,
     "Q3_K": 0.3, "Q2_K": 0.25, "IQ3": 0.7, "IQ2": 0.7, "IQ1": 0.7,
@@ -361,8 +416,8 @@ _PROMPT_PRIOR = {
     "vulkan": math.log(0.9),
     "metal": math.log(0.65),
     "sycl": math.log(0.8),
-    "opencl": math.log(0.3),
-    "hexagon": math.log(0.3),
+    "opencl": math.log(0.25),
+    "hexagon": math.log(0.1),
 }
 _GENERATION_PROMPT = {
     "volta": 1.8,
@@ -443,7 +498,9 @@ def coefficients_of(
             efficiency=d["efficiency/" + name],
             cache_efficiency=d["cache/" + name],
             state_efficiency=d["state"],
-            flops_per_weight=0.0 if name in PHONE_BACKENDS else d["arithmetic"],
+            flops_per_weight=_by_type(
+                lambda kind: 0.0 if name in PHONE_BACKENDS else d["ops"] * d["ops/" + kind]
+            ),  # noqa: B023
             type_efficiency=_by_type(lambda kind: d["type/" + kind] * d[f"type/{name}/{kind}"]),  # noqa: B023
             node_factor={"deltanet": _round(d[f"kind/{name}/deltanet"])},
             flash_decode=d["flash/" + name],
@@ -458,7 +515,9 @@ def coefficients_of(
     }
     generations = {
         name: GenerationCoefficients(
-            decode=_round(d.get("generation/" + name)), prompt=_round(q.get("generation/" + name))
+            decode=_round(d.get("generation/" + name) * d["vendor/" + vendor_of(name)]),
+            prompt=_round(q.get("generation/" + name)),
+            slow_host=_round(d["slow host/" + vendor_of(name)]),
         )
         for name in GENERATIONS
     }
@@ -467,11 +526,16 @@ def coefficients_of(
     cpu = CpuCoefficients(
         token_s=c["token"],
         node_s=c["node"],
-        sharpness=SHARPNESS,
         efficiency={"": c["efficiency"], **efficiency},
         cache_efficiency=c["cache"],
         decode={
-            name: _by_type(lambda kind: c["type/" + kind] * c["kernels/" + name] * c[f"type/{name}/{kind}"])
+            name: _by_type(
+                lambda kind: (
+                    c["type/" + kind]
+                    * c["kernels/" + _decode_kernels(name)]
+                    * c[f"type/{_decode_kernels(name)}/{kind}"]
+                )
+            )
             for name in KERNELS
         },  # noqa: B023
         prompt={
@@ -483,6 +547,9 @@ def coefficients_of(
         prompt_s=cq["start"],
         prompt_experts=cq["experts"],
         attention_ops=cq["attention"],
+        grab=c["grab"],
+        pace={name: _round(c["pace/" + name]) for name in CPU_CLASSES},
+        prompt_pace={name: _round(cq["pace/" + name]) for name in CPU_CLASSES},
         slow_core=c["slow"],
         crowding=c["crowding"],
     )
