@@ -144,9 +144,7 @@ def _quant(metadata: Mapping[str, object], bytes_by_type: Mapping[str, int]) -> 
 
 def _all_variants(arch: Architecture, catalog: Catalog) -> tuple[Variant, ...]:
     """Every quantization: asked from the engine, or borrowed where there is no engine."""
-    from importlib.util import find_spec
-
-    if find_spec("llama_cpp") is None:
+    if not engine_is_installed():
         return borrowed_variants(arch, (model for model in catalog.models if model.verified))
     from advisor.sizes import SizesError, variants_of
 
@@ -154,6 +152,13 @@ def _all_variants(arch: Architecture, catalog: Catalog) -> tuple[Variant, ...]:
         return variants_of(arch)
     except SizesError as error:
         raise InvalidModelError(f"the engine refuses this model: {error}") from error
+
+
+def engine_is_installed() -> bool:
+    """Whether llama-cpp-python can be asked; it is not imported."""
+    from importlib.util import find_spec
+
+    return find_spec("llama_cpp") is not None
 
 
 def _write(name: str, text: str) -> Path:

@@ -29,14 +29,14 @@ def list_text(document: CatalogListDocument) -> str:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column("model", overflow="fold", min_width=20)
-    for heading in ("parameters", REFERENCE_QUANT, "context"):
+    for heading in ("weights", REFERENCE_QUANT, "context"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("licence", overflow="ellipsis", no_wrap=True, max_width=18)
+    table.add_column("licence", overflow="ellipsis", no_wrap=True, max_width=16)
     for model in document.models:
         table.add_row(
             model.name,
             _parameters(model),
-            "cannot run" if not model.runnable else amount(model.file_bytes) if model.file_bytes else "-",
+            "-" if model.file_bytes is None else amount(model.file_bytes),
             "-" if model.context_length is None else _tokens(model.context_length),
             model.license or "not known",
         )
