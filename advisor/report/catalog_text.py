@@ -29,9 +29,9 @@ def list_text(document: CatalogListDocument) -> str:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column("model", overflow="fold", min_width=20)
-    for heading in ("weights", REFERENCE_QUANT, "context"):
+    for heading in ("params", REFERENCE_QUANT, "context"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("licence", overflow="ellipsis", no_wrap=True, max_width=16)
+    table.add_column("licence", overflow="ellipsis", no_wrap=True, max_width=13)
     for model in document.models:
         table.add_row(
             model.name,
