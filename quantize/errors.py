@@ -1,10 +1,10 @@
 """Errors of the quantize package.
 
-    QuantizeError
-    ├── UnknownArchitectureError   an architecture whose tensors are not known here
-    ├── InvalidModelError          a GGUF header or config.json that cannot be trusted
-    ├── UnknownPresetError         a quantization that the engine does not offer
-    └── EngineMissingError         llama-cpp-python is not installed
+QuantizeError
+├── UnknownArchitectureError   an architecture whose tensors are not known here
+├── InvalidModelError          a GGUF header or config.json that cannot be trusted
+├── UnknownPresetError         a quantization that the engine does not offer
+└── EngineMissingError         llama-cpp-python is not installed
 """
 
 

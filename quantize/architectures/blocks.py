@@ -150,7 +150,6 @@ GATED_FFN_BIAS: Block = {"ffn_gate.bias": "ff", "ffn_up.bias": "ff", "ffn_down.b
 FUSED_FFN: Block = {"ffn_up.weight": "embd ff2", "ffn_down.weight": "ff embd"}  # gate and up in one
 PLAIN_FFN: Block = {"ffn_up.weight": "embd ff", "ffn_down.weight": "ff embd"}  # no gate
 PLAIN_FFN_BIAS: Block = {"ffn_up.bias": "ff", "ffn_down.bias": "embd"}
-SUB_NORMS: Block = {"attn_sub_norm.weight": "embd", "ffn_sub_norm.weight": "ff"}
 
 # --- experts
 ROUTER: Block = {"ffn_gate_inp.weight": "embd expert"}

@@ -365,7 +365,6 @@ KINDS: dict[str, Kind] = {
     "youtu": Kind("deepseek2"),
     "arcee": Kind("arcee"),
     "apertus": Kind("apertus"),
-    "bitnet": Kind("bitnet", tied=True),
     "afmoe": Kind("afmoe", window=1024, always=("balance_bias",)),
     "mellum": Kind("mellum", window=1024),
     "nanbeige": Kind("nanbeige"),

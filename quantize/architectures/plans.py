@@ -39,7 +39,7 @@ class Option(NamedTuple):
     """Tensors that some models of an architecture have.
 
     `where`: outside the blocks ("model"), in the feed-forward network ("dense", "experts") or in blocks
-    that have such a mixer ("attention", "mamba2").
+    that have such a mixer ("attention", "mamba2"; "full attention": without a window).
     """
 
     where: str
@@ -133,7 +133,6 @@ PLANS: dict[str, Plan] = {
         model=_LAYER_NORM_MODEL,
     ),
     "stablelm": Plan(_attention(b.LAYER_NORMS | b.ATTENTION), model=_LAYER_NORM_MODEL, options=("qkv_bias",)),
-    "bitnet": Plan(_attention(b.PRE_NORMS | b.ATTENTION | b.SUB_NORMS)),
     "plamo3": Plan(
         _attention(
             b.PRE_NORMS | b.PLAMO_POST_NORMS | b.FUSED_QKV | b.ATTN_OUTPUT | b.HEAD_NORMS,

@@ -77,6 +77,21 @@ LFM2_350M = Architecture(
     pattern="ccaccaccacacacac",
     conv_kernel=3,
 )
+QWEN35_4B = Architecture(
+    name="qwen35",
+    n_layer=32,
+    n_embd=2560,
+    n_ff=9216,
+    n_head=16,
+    n_head_kv=4,
+    head_dim=256,
+    n_vocab=248320,
+    context_length=262144,
+    tied=True,
+    pattern="ddda",
+    n_rot=64,
+    ssm=StateSpace(inner=4096, state=128, n_head=32, n_group=16),
+)
 
 
 def changed(arch: Architecture, **fields: object) -> Architecture:
@@ -139,46 +154,19 @@ def test_blocks_without_attention_have_a_state_and_no_heads() -> None:
 
 def test_the_state_of_a_delta_net_block_is_the_engine_s() -> None:
     """Qwen3.5-4B: 3 x (4096 + 2 x 16 x 128) and 128 x 4096 elements."""
-    arch = Architecture(
-        name="qwen35",
-        n_layer=32,
-        n_embd=2560,
-        n_ff=9216,
-        n_head=16,
-        n_head_kv=4,
-        head_dim=256,
-        n_vocab=248320,
-        context_length=262144,
-        tied=True,
-        pattern="ddda",
-        n_rot=64,
-        ssm=StateSpace(inner=4096, state=128, n_head=32, n_group=16),
-    )
-    assert parameter_count(arch) == 4_205_751_296
-    assert (layers(arch)[0].conv_state, layers(arch)[0].recurrent_state) == (24576, 524288)
-    assert [layer.kind for layer in layers(arch)[:4]] == ["deltanet"] * 3 + ["attention"]
+    assert parameter_count(QWEN35_4B) == 4_205_751_296
+    assert (layers(QWEN35_4B)[0].conv_state, layers(QWEN35_4B)[0].recurrent_state) == (24576, 524288)
+    assert [layer.kind for layer in layers(QWEN35_4B)[:4]] == ["deltanet"] * 3 + ["attention"]
 
 
 def test_blocks_for_multi_token_prediction_are_in_the_file_and_do_not_run() -> None:
-    arch = Architecture(
-        name="qwen35",
-        n_layer=4,
-        n_embd=256,
-        n_ff=512,
-        n_head=4,
-        n_head_kv=2,
-        head_dim=64,
-        n_vocab=1000,
-        context_length=1000,
-        pattern="ddda",
-        ssm=StateSpace(inner=256, state=64, n_head=4, n_group=2),
-        n_layer_nextn=1,
-    )
-    extra = [tensor for tensor in tensors(arch) if tensor.name.startswith("blk.4.")]
-    assert "blk.4.nextn.eh_proj.weight" in {tensor.name for tensor in extra}
-    assert not any(tensor.counted for tensor in extra)
-    assert len(layers(arch)) == 4
-    assert gguf_metadata(arch)["qwen35.block_count"] == 5
+    """That of Qwen3.5-4B has 120,599,552 parameters, as stored on the Hub."""
+    arch = changed(QWEN35_4B, n_layer_nextn=1)
+    extra = [tensor for tensor in tensors(arch) if tensor.name.startswith("blk.32.")]
+    assert sum(tensor.n_elements for tensor in extra) == 120_599_552
+    assert parameter_count(arch) == parameter_count(QWEN35_4B)
+    assert len(layers(arch)) == 32
+    assert gguf_metadata(arch)["qwen35.block_count"] == 33
 
 
 def test_latent_attention_caches_one_vector_a_token() -> None:
