@@ -2,14 +2,15 @@
 
     python -m advisor.making.import_facts FACTS_FOLDER [--overwrite]
 
-Reads `architectures.json` and `quality.csv` from the folder, and the tables `data/catalog-import.toml` and
-`data/gguf-repos.csv` beside this file. The TOML files are the source of truth once written and are edited by
+Reads `architectures.json` and `quality.csv` from the folder, and the tables `data/catalog-import.toml`,
+`data/more-models.toml` and `data/gguf-repos.csv` beside this file. The TOML files are the source of truth once written and are edited by
 hand; without `--overwrite` only missing files are written.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import fnmatch
 import json
@@ -36,6 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tables = tomllib.loads((DATA / "catalog-import.toml").read_text())
     collected = json.loads((arguments.facts / "architectures.json").read_text())
+    collected += _more_models({fact["hf_id"]: fact for fact in collected})
     with (arguments.facts / "quality.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     with (DATA / "gguf-repos.csv").open(newline="") as file:
@@ -66,6 +68,25 @@ def main() -> None:
 def slug(name: str) -> str:
     """A family's file name: "DeepSeek-R1-Distill" -> "deepseek-r1-distill"."""
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def _more_models(collected: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The models of `data/more-models.toml`, in the form of the collected facts."""
+    found = []
+    for row in tomllib.loads((DATA / "more-models.toml").read_text())["model"]:
+        fact = copy.deepcopy(collected[row["like"]])
+        fact["hf_id"] = row["id"]
+        fact["family"] = row.get("family", fact["family"])
+        fact["arch"] |= row["dimensions"]
+        fact["params"] = {"total_stored": row["parameters"], "check": "exact"}
+        fact["license"]["id"] = row.get("license", fact["license"]["id"])
+        fact["languages"] = row.get("languages", fact["languages"])
+        fact["release_date"] = row["release_date"]
+        fact["sources"], fact["notes"], fact["unverified"] = ["llmfit"], [], []
+        if "context_length" in row:
+            fact["context_length"] = {"value": row["context_length"], "note": None}
+        found.append(fact)
+    return found
 
 
 def _family(fact: dict[str, Any], tables: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ def test_every_model_is_found_by_its_own_names(catalog: Catalog, field: str) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "Mistral-7B-v0.2",
+        "Mistral-7B-v0.9",
         "Devstral-Small-2507",
         "glm-4-9b-chat",
         "Qwen3-Omni-30B-A3B-Instruct",
