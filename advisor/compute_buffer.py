@@ -5,7 +5,7 @@ read (ggml-alloc.c). What it needs is proportional to the micro-batch, grows wit
 attention mask, and depends on the order in which holes of the right size appear: a best fit may jump by 16% where
 a tensor stops fitting into a hole.
 
-So there are two ways to know it. For architectures that the engine was asked about (`make memory`), the table
+So there are two ways to know it. For architectures that the engine was asked about (`make catalog`), the table
 `compute_buffers.json` holds bytes per token of the micro-batch at contexts that are powers of two; in between it
 is interpolated. For others there is a formula of the widest stages of the graph (`_stages`).
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from advisor.kv_cache import CELL_PADDING, kept, kv_cache_bytes
-from quantize.architecture import Architecture, layers, tensors
+from quantize.architecture import Architecture, Layer, layers, tensors
 
 TABLE_FILE = Path(__file__).with_name("compute_buffers.json")
 
@@ -118,7 +118,7 @@ def load_table() -> Table:
 
 def digest(arch: Architecture) -> str:
     """A short name for an architecture's dimensions, stable from run to run."""
-    return hashlib.sha256(msgspec.json.encode(arch)).hexdigest()[:12]
+    return hashlib.sha256(repr(arch).encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=4096)
@@ -173,41 +173,40 @@ def _mask_bytes(stages: _Stages, context_length: int, width: int) -> int:
 def _stages(arch: Architecture) -> _Stages:
     """The widest moments of the graph, in floats per token.
 
-    always: the slot for embeddings given instead of tokens (n_embd). A block: residual, norm and one hole of
-    n_embd each, plus the widest of: gate, up and their product (n_ff each; without a gate n_ff once); the
-    outputs of the chosen experts twice, before and after weighing, or their gates, ups and products; the
-    projections of a recurrent block and its convolution's input and output. Logits: n_vocab and the norm before.
+    always: the slot for embeddings given instead of tokens (n_embd). blocks: residual, norm and one hole of n_embd
+    each, and the widest block on top (`_width`). logits: n_vocab and the norm before it.
     """
-    widths = [_block_width(arch, layer_index) for layer_index in _distinct_blocks(arch)]
+    units = layers(arch)
+    distinct = {layer: index for index, layer in enumerate(units) if index < arch.n_layer}
     return _Stages(
         always=arch.n_embd,
-        blocks=3 * arch.n_embd + max(widths),
+        blocks=3 * arch.n_embd + max(_width(arch, layer, index) for layer, index in distinct.items()),
         logits=arch.n_embd + arch.n_vocab,
-        masks=tuple({layer.window for layer in layers(arch) if layer.n_head}),
-        score_heads=max(layer.n_head for layer in layers(arch)),
+        masks=tuple({layer.window for layer in units if layer.n_head}),
+        score_heads=max(layer.n_head for layer in units),
     )
 
 
-def _distinct_blocks(arch: Architecture) -> list[int]:
-    return list({layer: index for index, layer in enumerate(layers(arch)) if index < arch.n_layer}.values())
+def _width(arch: Architecture, layer: Layer, index: int) -> int:
+    """Floats per token that the widest step of a block holds, besides its residual.
 
-
-def _block_width(arch: Architecture, index: int) -> int:
-    layer = layers(arch)[index]
-    names = {info.name for info in tensors(arch) if info.name.startswith(f"blk.{index}.")}
-    gated = not any("ffn_up" in name for name in names) or any("ffn_gate.weight" in name for name in names)
-    fused = not gated and any(
-        info.name == f"blk.{index}.ffn_up.weight" and info.shape[1] == 2 * layer.n_ff
-        for info in tensors(arch)
+    A gated network holds gate, up and their product, a plain one its activation only. The experts' outputs (n_embd
+    each) stand beside the product unless they fit where gate and up were. A recurrent block holds the input of
+    its convolution, the output, and what the two were made from.
+    """
+    prefix = f"blk.{index}.ffn_"
+    shapes = {
+        info.name.removeprefix(prefix): info.shape for info in tensors(arch) if info.name.startswith(prefix)
+    }
+    gated = "gate.weight" in shapes or shapes.get("up.weight", (0, 0))[1] == 2 * layer.n_ff
+    chosen, outputs = layer.n_expert_used * layer.n_ff_expert, layer.n_expert_used * arch.n_embd
+    recurrent = 3 * arch.ssm.conv_width + 2 * arch.ssm.inner if arch.ssm and layer.recurrent_state else 0
+    return max(
+        layer.n_ff * (3 if gated else 1),
+        3 * chosen + (outputs if outputs > 2 * chosen else 0),
+        layer.n_head * (layer.head_dim_k + layer.head_dim_v),
+        recurrent,
     )
-    widths = [layer.n_ff * (3 if gated or fused else 1)]
-    widths.append(layer.n_head * (layer.head_dim_k + layer.head_dim_v))
-    if layer.n_expert:
-        chosen = layer.n_expert_used
-        widths.append(chosen * max(2 * arch.n_embd, 3 * layer.n_ff_expert) + 2 * arch.n_embd)
-    if arch.ssm is not None and layer.recurrent_state:
-        widths.append(3 * arch.ssm.conv_width + 2 * arch.ssm.inner)
-    return max(widths)
 
 
 def _padded(cells: int) -> int:

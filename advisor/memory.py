@@ -21,7 +21,7 @@ from advisor.compute_buffer import compute_buffer_bytes, is_measured
 from advisor.evidence import Value
 from advisor.kv_cache import KV_TYPES, kv_cache_bytes, kv_type_problem, state_bytes
 from profiles.device import Backend
-from quantize.architecture import Architecture, tensors
+from quantize.architecture import Architecture, Layer, layers
 
 __all__ = [
     "KV_TYPES",
@@ -173,7 +173,10 @@ _BYTES_PER_TOKEN = (320, 150, 430)
 # does not; on an accelerator fused kernels reuse less.
 _COMPUTE_ON_HOST = (0.95, 1.16)
 _COMPUTE_ON_ACCELERATOR = (0.75, 1.25)
-_COMPUTE_BY_FORMULA = (0.7, 1.3)
+_COMPUTE_BY_FORMULA = (0.8, 1.25)
+
+# A mixture gives the first and last blocks more bits than the others: as a share of what is split off.
+_MIXTURE = 0.12
 
 
 def estimate_memory(
@@ -226,6 +229,7 @@ def estimate_memory(
     # With every block on the accelerator the host keeps the graph's inputs only; otherwise both work on blocks.
     compute_host = touched if first else min(touched, _inputs_bytes(arch, context, batch))
     device_overhead = _BACKENDS[backend].accelerator
+    unsure = int(_MIXTURE * min(moved, variant.layer_bytes - moved))
     exact_host = weights_host + kv - kv_accelerator + state - state_accelerator
     exact_accelerator = weights_accelerator + kv_accelerator + state_accelerator
     low, high = _COMPUTE_ON_ACCELERATOR if is_measured(arch) else _COMPUTE_BY_FORMULA
@@ -240,10 +244,10 @@ def estimate_memory(
         compute_accelerator_bytes=full,
         overhead_host_bytes=host_overhead[0],
         overhead_accelerator_bytes=device_overhead[0] * MIB,
-        host_low_bytes=exact_host + int(compute_host * low) + host_overhead[1],
-        host_high_bytes=exact_host + int(compute_host * high) + host_overhead[2],
-        accelerator_low_bytes=exact_accelerator + int(full * low) + device_overhead[1] * MIB,
-        accelerator_high_bytes=exact_accelerator + int(full * high) + device_overhead[2] * MIB,
+        host_low_bytes=exact_host - unsure + int(compute_host * low) + host_overhead[1],
+        host_high_bytes=exact_host + unsure + int(compute_host * high) + host_overhead[2],
+        accelerator_low_bytes=exact_accelerator - unsure + int(full * low) + device_overhead[1] * MIB,
+        accelerator_high_bytes=exact_accelerator + unsure + int(full * high) + device_overhead[2] * MIB,
         untouched_bytes=0,  # accelerators have no pages that wait to be touched
         unread_bytes=lookup,
     )
@@ -268,16 +272,22 @@ def _inputs_bytes(arch: Architecture, context_length: int, micro_batch: int) -> 
 
 @lru_cache(maxsize=4096)
 def _share(arch: Architecture, first: int) -> float:
-    """The share of the blocks' weights that lies in the blocks from `first` on.
+    """The share of the blocks' weights that lies in the blocks from `first` on, by count of matrix weights."""
+    units = layers(arch)[: arch.n_layer]
+    if first <= 0 or first >= len(units):
+        return float(first <= 0)
+    weights = {unit: _weights(arch, unit) for unit in set(units)}
+    return sum(weights[unit] for unit in units[first:]) / sum(weights[unit] for unit in units)
 
-    By count of weights: which blocks a mixture gives more bits is left out; it moves the share by a percent.
+
+def _weights(arch: Architecture, unit: Layer) -> int:
+    """Weights of a block's matrices, close enough to share out what all blocks weigh.
+
+    Attention: query, key, value and output; networks: gate, up and down, of each expert; recurrent blocks: input
+    (gate and convolution) and output.
     """
-    if first <= 0:
-        return 1.0
-    if first >= arch.n_layer:
-        return 0.0
-    sizes = [0] * arch.n_layer
-    for info in tensors(arch):
-        if info.name.startswith("blk.") and (index := int(info.name.split(".")[1])) < arch.n_layer:
-            sizes[index] += info.n_elements
-    return sum(sizes[first:]) / sum(sizes)
+    attention = (unit.n_head + unit.n_head_kv) * (unit.head_dim_k + unit.head_dim_v)
+    networks = 3 * (unit.n_ff + unit.n_ff_shared + unit.n_expert * unit.n_ff_expert)
+    recurrent = 2 * arch.ssm.inner + arch.ssm.conv_width if arch.ssm and unit.recurrent_state else 0
+    short = 4 * arch.n_embd if unit.conv_state and not unit.recurrent_state else 0
+    return arch.n_embd * (attention + networks + recurrent + short)
