@@ -2,9 +2,9 @@
 
     python -m advisor.making.import_facts FACTS_FOLDER [--overwrite]
 
-Reads `architectures.json` and `quality.csv` from the folder, and the tables `data/catalog-import.toml`,
-`data/more-models.toml` and `data/gguf-repos.csv` beside this file. The TOML files are the source of truth once written and are edited by
-hand; without `--overwrite` only missing files are written.
+Reads `architectures.json` and `quality.csv` from the folder, and from beside this file the tables
+`data/catalog-import.toml`, `data/more-models.toml` and `data/gguf-repos.csv`. The TOML files are the source of
+truth once written and are edited by hand; without `--overwrite` only missing files are written.
 """
 
 from __future__ import annotations
