@@ -2,7 +2,7 @@
 
 Which tensor gets which type depends on the architecture, not on the size: the bits per weight of the blocks, of
 the embedding and of the output head of a like model, times this model's weights. Over the shipped catalog, each
-model sized from the others, half of the Q4_K_M files are off by less than 0.2%, nine of ten by less than 1.2%,
+model sized from the others, half of the Q4_K_M files are off by less than 0.3%, nine of ten by less than 1.2%,
 the worst by 8%. Variants made so have `exact` false.
 """
 

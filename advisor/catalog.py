@@ -195,6 +195,7 @@ def load_catalog() -> Catalog:
 
     own, own_sources = user_models()
     if own:
+        own = tuple(_with_sizes(model, models) for model in own)
         replaced = {model.id for model in own}
         taken = {canonical(model.name) for model in own}
         models = [m for m in models if m.id not in replaced and canonical(m.name) not in taken] + list(own)
@@ -237,6 +238,15 @@ def family_matches(family: str, wanted: tuple[str, ...]) -> bool:
         ):
             return True
     return False
+
+
+def _with_sizes(model: Model, known: list[Model]) -> Model:
+    """An entry written by hand gets sizes borrowed from a like model."""
+    if model.variants or model.architecture is None or model.unsupported is not None:
+        return model
+    from advisor.borrowed_sizes import borrowed_variants
+
+    return msgspec.structs.replace(model, variants=borrowed_variants(model.architecture, known))
 
 
 def _same_dimensions(a: Model, b: Model) -> bool:

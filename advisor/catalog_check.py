@@ -20,6 +20,7 @@ from advisor.catalog_file import Entry, Family
 from advisor.toml_text import key_lines
 from quantize.architecture import Architecture, parameter_count, tensors
 from quantize.errors import QuantizeError
+from quantize.types import PRESETS, TENSOR_TYPES
 
 Place = tuple[str | int, ...]
 """Where in a document: ("model", 2, "license")."""
@@ -120,6 +121,9 @@ def _inconsistencies(family: Family) -> Iterator[tuple[Place, str]]:
         for j, group in enumerate(entry.scores):
             if group.source not in family.sources:
                 yield (*where, "scores", j, "source"), f"source '{group.source}' is not in [sources]"
+        for j, variant in enumerate(entry.variants):
+            if variant.quant not in PRESETS and variant.quant not in TENSOR_TYPES:
+                yield (*where, "variants", j, "quant"), f"'{variant.quant}' is no quantization of the engine"
         if (entry.license is None) != (entry.license_class is None):
             yield (*where, "license"), "license and license_class go together: give both or neither"
         yield from _dimensions(entry, where)

@@ -14,7 +14,6 @@ from typing import Any
 WIDTH = 110
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_HEADER = re.compile(r"\s*(\[\[|\[)\s*(.+?)\s*(\]\]|\])\s*(#.*)?$")
 _KEY_PART = re.compile(r'\s*("(?:[^"\\]|\\.)*"|\'[^\']*\'|[A-Za-z0-9_-]+)\s*')
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 
@@ -129,9 +128,9 @@ def key_lines(text: str) -> dict[tuple[str | int, ...], int]:
                 item += 1
             depth += _nesting(line)
             continue
-        header = _HEADER.match(line)
-        if header and "=" not in line.split("]")[0].replace('"', ""):
-            table = _resolve(_key_path(header[2]), counts, new=header[1] == "[[")
+        header = line.lstrip()
+        if header.startswith("["):
+            table = _resolve(_key_path(header.lstrip("[")), counts, new=header.startswith("[["))
             lines[table] = number
             continue
         path, rest = _split_assignment(line)

@@ -120,6 +120,17 @@ def test_a_mistake_is_named_by_line_and_field(
     assert [(each[0], each[1]) for each in found if says in each[2]] == [(line, field)], found
 
 
+def test_a_quantization_that_the_engine_does_not_have_is_named(tiny: Path) -> None:
+    sizes = "\n".join(f"{part}_bytes = 1" for part in ("tensor", "file", "embedding", "output", "layer"))
+    types = "bytes_by_type = { F16 = 1 }\nread_bytes_by_type = { F16 = 1 }"
+    tiny.write_text(
+        f'{tiny.read_text()}\n[[model.variants]]\nquant = "Q9_K"\nbits_per_weight = 9.0\n{sizes}\n{types}\n'
+    )
+    (problem,) = check_file(tiny)[1]
+    assert problem.field == "variants[0].quant"
+    assert "Q9_K" in problem.message
+
+
 def test_one_mistake_does_not_hide_the_next(tiny: Path) -> None:
     tiny.write_text(tiny.read_text().replace('"ja"', '"japanese"').replace('"chat"', '"talk"'))
     assert {problem.field for problem in check_file(tiny)[1]} == {"languages[1]", "tasks[0]"}
