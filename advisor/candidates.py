@@ -10,18 +10,20 @@ Feasible means that the high end of the memory interval and the low end of the s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
 from advisor.catalog import Model, Variant, family_matches
 from advisor.licenses import allows
-from advisor.memory import MemoryEstimate, Settings, estimate_memory
+from advisor.memory import MemoryEstimate, Settings, estimate_memory, kv_type_problem
 from advisor.quality import Quality, estimate_quality
 from advisor.score import MAX_SPEED_POINTS, Score, quality_points, speed_points
 from advisor.speed import SpeedEstimate, estimate_speed, load_of
 from advisor.target import Place, Target
 from advisor.workload import Workload
+from quantize.architecture import Architecture
 
 Constraint = Literal[
     "engine",  # llama.cpp cannot run the model
@@ -246,6 +248,7 @@ def _first_that_fits(
             threads=place.processor.threads,
         )
         for kv_type, micro_batch in COMFORT
+        if kv_type == "f16" or _takes(model, kv_type)
     ]
 
     def fits(settings: Settings) -> bool:
@@ -288,6 +291,15 @@ def _partial_offload(
             return evaluate(model, variant, target, place, partial, workload)
         layers -= 1
     return None
+
+
+@lru_cache(maxsize=4096)
+def _engine_takes(architecture: Architecture, kv_type: str) -> bool:
+    return kv_type_problem(architecture, kv_type, kv_type) is None
+
+
+def _takes(model: Model, kv_type: str) -> bool:
+    return model.architecture is not None and _engine_takes(model.architecture, kv_type)
 
 
 def _with_layers(settings: Settings, layers: int) -> Settings:

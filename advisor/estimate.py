@@ -16,7 +16,7 @@ from advisor.candidates import COMFORT, memory_of, memory_shortfalls
 from advisor.catalog import Model, load_catalog
 from advisor.errors import AdvisorError, InvalidInputError, NotEnoughEvidenceError
 from advisor.evidence import Value
-from advisor.memory import KV_TYPES, MemoryEstimate, Settings
+from advisor.memory import KV_TYPES, MemoryEstimate, Settings, kv_type_problem
 from advisor.speed import Load, Processor, estimate_speed, load_of, with_backend
 from advisor.target import Place, Target, make_target
 from advisor.workload import MAX_CONTEXT, make_workload
@@ -99,10 +99,14 @@ def make_settings(
             raise InvalidInputError(f"offload-layers {offload_layers}: there is no accelerator to offload to")
         offload_layers = 0
     kv_type, default_batch = COMFORT[0]
+    type_k, type_v = _kv_type("type-k", type_k or kv_type), _kv_type("type-v", type_v or kv_type)
+    problem = kv_type_problem(model.architecture, type_k, type_v)
+    if problem is not None:
+        raise InvalidInputError(f"{model.name} cannot have a KV cache of {type_k}/{type_v}: {problem}")
     return Settings(
         context_length=_within("context", context_length, context_length, 1, MAX_CONTEXT),
-        type_k=_kv_type("type-k", type_k or kv_type),
-        type_v=_kv_type("type-v", type_v or kv_type),
+        type_k=type_k,
+        type_v=type_v,
         micro_batch=_within("micro-batch", micro_batch, default_batch, 1, 65_536),
         offload_layers=min(_within("offload-layers", offload_layers, most, 0, 10_000), most),
         threads=_within("threads", threads, place.processor.threads, 1, 4096),

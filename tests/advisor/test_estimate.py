@@ -47,6 +47,7 @@ def test_a_row_gets_a_line_with_its_id_and_every_estimate() -> None:
         ({"depth": 10**12}, str(10**12)),
         ({"threads": 0}, "threads 0"),
         ({"type_k": "f8"}, "f8"),
+        ({"model": "pythia-2.8b", "type_k": "q8_0"}, "q8_0"),
         ({"n_gen": "many"}, "n_gen"),
         ({"model": None}, "model"),
     ],
