@@ -47,6 +47,8 @@ def add_model(path: Path, name: str | None = None) -> tuple[Path, str]:
 
 
 def _from_gguf(path: Path, catalog: Catalog) -> Entry:
+    if path.exists() and not path.is_file():
+        raise InvalidInputError(f"{path} is neither a file nor a folder")
     header = read_header(path)
     shards = header.metadata.get("split.count")
     if isinstance(shards, int) and shards > 1:
@@ -72,9 +74,11 @@ def _from_folder(path: Path, catalog: Catalog) -> Entry:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
             raise InvalidModelError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes: no configuration")
-        config = msgspec.json.decode(path.read_bytes())
+        config = msgspec.json.decode(text)
     except OSError as error:
         raise InvalidModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except (msgspec.DecodeError, RecursionError) as error:

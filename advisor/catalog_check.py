@@ -22,6 +22,8 @@ from quantize.architecture import Architecture, parameter_count, tensors
 from quantize.errors import QuantizeError
 from quantize.types import PRESETS, TENSOR_TYPES
 
+MAX_FILE_BYTES = 16 << 20
+
 Place = tuple[str | int, ...]
 """Where in a document: ("model", 2, "license")."""
 
@@ -43,7 +45,13 @@ def check_file(path: Path) -> tuple[Family | None, list[Problem]]:
     """A file's content, None if it has problems, and its problems in the order of their lines."""
     name = str(path)
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            return None, [
+                Problem(name, None, "", f"is larger than {MAX_FILE_BYTES:,} bytes: no catalog file")
+            ]
+        text = data.decode()
     except OSError as error:
         return None, [Problem(name, None, "", f"cannot be read: {error.strerror or error}")]
     except UnicodeDecodeError as error:

@@ -199,6 +199,12 @@ def test_a_folder_without_a_config_names_the_gguf_files_in_it(capsys: Output, tm
     assert "one.gguf" in refused(capsys, str(tmp_path / "models"))
 
 
+def test_a_device_is_not_read(capsys: Output) -> None:
+    assert "neither a file nor a folder" in refused(capsys, "/dev/zero")
+    assert run(["catalog", "check", "/dev/zero"]) == 2
+    assert "larger than" in capsys.readouterr().out
+
+
 def test_a_missing_file_is_said_to_be_missing(capsys: Output, tmp_path: Path) -> None:
     assert "No such file" in refused(capsys, str(tmp_path / "nothing.gguf"))
 
