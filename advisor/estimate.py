@@ -20,9 +20,9 @@ from advisor.memory import KV_TYPES, MemoryEstimate, Settings, kv_type_problem
 from advisor.speed import Load, Processor, estimate_speed, load_of, with_backend
 from advisor.target import Place, Target, make_target
 from advisor.workload import MAX_CONTEXT, make_workload
-from profiles.resolve import resolve_device
 from profiles.device import Backend
 from profiles.errors import ProfilesError
+from profiles.resolve import resolve_device
 from quantize.errors import QuantizeError
 from quantize.types import parse_preset
 
