@@ -202,8 +202,11 @@ def processors(device: Device) -> tuple[Processor, ...]:
 
 
 def with_backend(processor: Processor, backend: Backend) -> Processor:
-    """The same GPU driven through another backend."""
-    return msgspec.structs.replace(processor, backend=backend)
+    """The same accelerator driven through another backend; a phone's NPU is another processor than its GPU."""
+    if backend != "hexagon" or processor.generation == "hexagon":
+        return msgspec.structs.replace(processor, backend=backend)
+    flops = shader_flops_of("Hexagon NPU", "hexagon", None, processor.bandwidth_bytes_per_s)
+    return msgspec.structs.replace(processor, backend=backend, generation="hexagon", shader_flops=flops)
 
 
 def _of_accelerator(device: Device, accelerator: Accelerator, index: int) -> Processor | None:
@@ -280,12 +283,13 @@ def _cores_of(fast: int | None, slow: int | None) -> int | None:
 
 def _kernels(isa: frozenset[str], architecture: str | None, text: str) -> str:
     """Which of ggml's CPU kernels run: by instruction set, or by the chip's name where that is all there is."""
-    if isa & {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"} or re.search(
-        r"ryzen|core|intel|xeon|epyc", text
-    ):
+    if isa & {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"}:
         return "x86"
-    if isa and not isa & {"neon", "dotprod", "i8mm", "sve", "sve2"}:
+    for feature in ("i8mm", "dotprod", "neon"):
+        if feature in isa:
+            return feature
+    if architecture == "riscv64" or "risc-v" in text:
         return "scalar"
-    if "i8mm" in isa:
-        return "i8mm"
-    return "neon" if isa and "dotprod" not in isa else "dotprod"
+    if architecture == "x86_64" or re.search(r"ryzen|intel|xeon|epyc|core [2i]|core2", text):
+        return "sse" if isa or "core 2" in text else "x86"
+    return "dotprod"

@@ -115,7 +115,7 @@ def flat_rate(fractions: dict[str, float], row: Measurement) -> float:
     return fractions.get(f"{row.test}/{row.processor.backend}", fractions[row.test]) * _ceiling(row)
 
 
-def intervals_of(judged: Sequence[Judged], stretch: float = 1.0) -> Intervals:
+def intervals_of(judged: Sequence[Judged], stretch: dict[str, float]) -> Intervals:
     """80% intervals as factors on the predicted rate, from the errors on unseen chips.
 
     A group's interval is between its 10% and 90% quantiles. A chip counts as the square root of its rows, and the errors of all accelerators (or
@@ -134,7 +134,7 @@ def intervals_of(judged: Sequence[Judged], stretch: float = 1.0) -> Intervals:
         more_errors, more_weights = _weighted(parent, PARENT_WEIGHT / len({one.row.chip for one in parent}))
         low, high = _quantiles(np.concatenate([errors, more_errors]), np.concatenate([weights, more_weights]))
         low, high = min(low, -0.02), max(high, 0.02)
-        found[key if key != own[0].family else f"{test}"] = (math.exp(low * stretch), math.exp(high * stretch))
+        found[key if key != own[0].family else f"{test}"] = (math.exp(low * stretch[test]), math.exp(high * stretch[test]))
     return {key: (round(low, 3), round(high, 3)) for key, (low, high) in sorted(found.items())}
 
 
@@ -153,7 +153,7 @@ def _quantiles(errors: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     return float(np.interp(tail, share, errors[order])), float(np.interp(1 - tail, share, errors[order]))
 
 
-def covered(judged: Sequence[Judged], stretch: float) -> list[bool]:
+def covered(judged: Sequence[Judged], stretch: dict[str, float]) -> list[bool]:
     """Whether each row lies in the interval that the errors on all other chips give."""
     chips = {one.row.chip for one in judged}
     result = {}
@@ -176,7 +176,7 @@ def calibrate(judged: Sequence[Judged]) -> float:
     low, high = 0.4, 2.5
     for _ in range(7):
         middle = math.sqrt(low * high)
-        if np.mean(covered(judged, middle)) < NOMINAL:
+        if np.mean(covered(judged, {judged[0].row.test: middle})) < NOMINAL:
             low = middle
         else:
             high = middle
@@ -240,7 +240,7 @@ def main() -> None:
     rows, left_out = read_measurements()
     everything = fit_all(rows)
     judged = leave_one_chip_out(rows, everything)
-    stretch = calibrate(judged)
+    stretch = {test: calibrate([one for one in judged if one.row.test == test]) for test in ("tg", "pp")}
     inside = covered(judged, stretch)
     print(f"{len(rows)} rows of {len({row.chip for row in rows})} chips; left out:")
     for reason, count in left_out.most_common():

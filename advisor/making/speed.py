@@ -137,7 +137,7 @@ class DecodeFit:
             self._backend(p, name)
         for name in GENERATIONS:
             p.add("generation/" + name, 0, o.get("generation", 0.12))
-            p.add("vendor/" + vendor_of(name), 0, 0.15)
+            p.add("vendor/" + vendor_of(name), math.log(0.8) if vendor_of(name) == "intel" else 0, 0.15)
             p.add("slow host/" + vendor_of(name), math.log(1.2 if vendor_of(name) == "other" else 2.5), 0.4)
         self.token = table.places(p, backend("token/"), 0, 0.7)
         self.node = table.places(p, backend("node/"), 0, 0.5)
@@ -164,9 +164,10 @@ class DecodeFit:
     @staticmethod
     def _backend(p: Parameters, name: str) -> None:
         """All parameters of a backend exist, measured or not, so that the table that ships has no holes."""
+        phone = name in PHONE_BACKENDS
         p.add("token/" + name, 0, 0.7)
-        p.add("node/" + name, 0, 0.5)
-        p.add("efficiency/" + name, math.log(0.8 if name not in PHONE_BACKENDS else 0.5), 0.2)
+        p.add("node/" + name, math.log(2.0) if phone else 0, 0.5)
+        p.add("efficiency/" + name, math.log(0.4 if phone else 0.8), 0.2)
         p.add("cache/" + name, math.log(0.5), 0.5)
         p.add("flash/" + name, 0, 0.1)
         p.add(
@@ -175,7 +176,6 @@ class DecodeFit:
             1.0 if name in PHONE_BACKENDS else 1e-6,
         )
         for kind in KINDS:
-            phone = name in PHONE_BACKENDS
             p.add(
                 f"type/{name}/{kind}",
                 math.log(0.5) if phone and kind in _SLOW_ON_PHONES else 0,
@@ -415,9 +415,9 @@ _PROMPT_PRIOR = {
     "rocm": math.log(1.0),
     "vulkan": math.log(0.9),
     "metal": math.log(0.65),
-    "sycl": math.log(0.8),
-    "opencl": math.log(0.25),
-    "hexagon": math.log(0.1),
+    "sycl": math.log(1.5),
+    "opencl": math.log(0.4),
+    "hexagon": math.log(0.05),
 }
 _GENERATION_PROMPT = {
     "volta": 1.8,
