@@ -27,6 +27,7 @@ from quantize.architecture import Architecture
 
 Constraint = Literal[
     "engine",  # llama.cpp cannot run the model
+    "dimensions",  # nothing confirms those the catalog has
     "family",
     "license",
     "task",  # made for something else
@@ -95,6 +96,8 @@ def exclusions(model: Model, workload: Workload) -> tuple[Shortfall, ...]:
     if model.unsupported is not None or model.architecture is None or not model.variants:
         reason = model.unsupported or "its tensors are not known"
         found.append(Shortfall(constraint="engine", reason=reason))
+    elif not model.verified:
+        found.append(Shortfall(constraint="dimensions", reason="its parameter count does not confirm them"))
     if workload.families and not family_matches(model.family, workload.families):
         found.append(
             Shortfall(constraint="family", needed=" or ".join(workload.families), available=model.family)

@@ -146,6 +146,8 @@ def describe(shortfall: Shortfall) -> str:
             return f"is made for {available}, not for {needed}"
         case "engine":
             return f"llama.cpp cannot run it: {shortfall.reason}"
+        case "dimensions":
+            return f"its dimensions are not certain: {shortfall.reason}"
         case "speed":
             return f"no estimate: {shortfall.reason}"
 
