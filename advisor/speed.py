@@ -18,16 +18,15 @@ depends only on the processor and the model is computed once and kept (`_plan`).
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from advisor.catalog import Model, Variant
 from advisor.evidence import Value
-from advisor.processors import GENERATIONS, Processor, processors, with_backend
-from quantize.architecture import Architecture, Layer, layers
-from quantize.types import TENSOR_TYPES, row_bytes
+from advisor.load import Load, load_of
+from advisor.processor_tables import GENERATIONS
+from advisor.processors import Processor, processors, with_backend
+from advisor.speed_coefficients import Coefficients, GenerationCoefficients, coefficients
 
 __all__ = [
     "Load",
@@ -40,105 +39,13 @@ __all__ = [
     "with_backend",
 ]
 
-COEFFICIENTS_FILE = Path(__file__).with_name("speed.json")
 Test = Literal["tg", "pp"]
 
 MIDDLING_CORE = 1e10  # SIMD operations per second
-CORE_BEND = (
-    0.8  # wider cores keep less of their width busy: rates count with this power, around a middling core
-)
+CORE_BEND = 0.8  # wider cores keep less of their width busy: rates count with this power
 GPU_SHARPNESS, CPU_SHARPNESS = 2.0, 3.0  # of the rounded maximum of reading weights and computing with them
-_TYPICAL_PROMPT = 512  # tokens, for the prompt rate of a request that has none
+TYPICAL_PROMPT = 512  # tokens, for the prompt rate of a request that has none
 _LINK_BYTES_PER_S = 12e9  # host memory to a discrete accelerator, PCIe 4.0 x8
-
-
-class WeightGroup(msgspec.Struct, frozen=True):
-    """Weights of one tensor type: `bytes_` that a token reads, and how many `weights` that is."""
-
-    type: str
-    bytes_: float
-    weights: float
-    head_weights: float = 0.0  # of them in the output head, which a prompt needs only once
-
-
-class CacheRead(msgspec.Struct, frozen=True):
-    """Attention layers of one window: cache bytes read and operations done for each position in it."""
-
-    window: int | None
-    bytes_per_position: float
-    flops_per_position: float
-
-
-class Load(msgspec.Struct, frozen=True, cache_hash=True):
-    """What generating a token asks of the hardware, for a model at a quantization and KV cache type."""
-
-    weights: tuple[WeightGroup, ...]
-    cache: tuple[CacheRead, ...]
-    nodes: tuple[tuple[str, int], ...]  # layer kinds and how many of each; "experts" counts their routers
-    state_bytes: float  # recurrent states, read and written
-    prompt_bytes: float  # weights that a long prompt reads: all experts
-    expert_share: float  # of the operations, in expert matrices
-    n_embd: int = 0
-
-
-class Coefficients(msgspec.Struct, frozen=True):
-    """speed.json: what was fitted. Times in seconds; efficiencies are shares of the data sheet's rate."""
-
-    provenance: dict[str, object]
-    accelerators: dict[str, AcceleratorCoefficients]
-    generations: dict[str, GenerationCoefficients]
-    cpu: CpuCoefficients
-    nodes: dict[str, float]  # cost of a layer kind in units of an attention layer
-    cpu_nodes: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    widening: float
-
-
-class AcceleratorCoefficients(msgspec.Struct, frozen=True):
-    """One backend. `prompt_rate` is in operations per FP32 shader operation, before type and generation."""
-
-    token_s: float
-    node_s: float
-    efficiency: float
-    cache_efficiency: float
-    state_efficiency: float
-    flops_per_weight: dict[str, float]  # arithmetic of a token, by type
-    type_efficiency: dict[str, float]
-    node_factor: dict[str, float]
-    flash_decode: float  # rate with flash attention over rate without
-    prompt_s: float
-    prompt_rate: float
-    prompt_type: dict[str, float]
-    prompt_experts: float
-    attention_rate: float
-    flash_prompt: float
-
-
-class GenerationCoefficients(msgspec.Struct, frozen=True):
-    """A GPU generation, in units of its backend's typical one."""
-
-    decode: float = 1.0
-    prompt: float = 1.0
-    slow_host: float = 1.0  # overhead of a card on a small board, in units of one in a PC
-
-
-class CpuCoefficients(msgspec.Struct, frozen=True):
-    """Kernels by instruction set: SIMD operations per weight to generate (`decode`) and per prompt token."""
-
-    token_s: float
-    node_s: float
-    efficiency: dict[str, float]  # by device class; "" for the others
-    cache_efficiency: float
-    decode: dict[str, dict[str, float]]
-    prompt: dict[str, dict[str, float]]
-    prompt_s: float
-    prompt_experts: float
-    attention_ops: float
-    grab: float  # bytes that a core can fetch in the time of one SIMD operation
-    pace: dict[str, float]  # by device class: how far clocks stay up while generating
-    prompt_pace: dict[str, float]
-    slow_core: float  # worth of an efficiency core, in performance cores
-    crowding: float  # growth of the overhead per thread beyond the performance cores
 
 
 class DecodeTerms(msgspec.Struct, frozen=True):
@@ -193,12 +100,6 @@ class _Plan(msgspec.Struct, frozen=True):
     pp: tuple[float, float]
 
 
-@lru_cache(maxsize=1)
-def coefficients() -> Coefficients:
-    """The fitted numbers that ship."""
-    return msgspec.json.decode(COEFFICIENTS_FILE.read_bytes(), type=Coefficients)
-
-
 def estimate_speed(
     processor: Processor,
     load: Load,
@@ -227,7 +128,9 @@ def estimate_speed(
         if host.bandwidth_bytes_per_s is None:
             return None
         far = _plan(host, load, threads)
-    return _estimate(near, far, share, load, n_prompt, n_gen, depth, micro_batch, flash_attention, processor.guessed)
+    return _estimate(
+        near, far, share, load, n_prompt, n_gen, depth, micro_batch, flash_attention, processor.guessed
+    )
 
 
 def predict(
@@ -259,7 +162,7 @@ def _estimate(
     assumptions: tuple[str, ...],
 ) -> SpeedEstimate:
     decode = _decode(near, far, share, load, depth + n_prompt + n_gen / 2)
-    tokens = n_prompt or _TYPICAL_PROMPT
+    tokens = n_prompt or TYPICAL_PROMPT
     prompt = _prompt(near, far, share, load, tokens, depth, micro_batch)
     tg, pp = 1 / decode.total_s, tokens / prompt.total_s
     if flash_attention is not None:
@@ -351,7 +254,7 @@ def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) ->
     own = fitted.accelerators[processor.backend]
     generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
     bandwidth = processor.bandwidth_bytes_per_s or 0.0
-    flops = processor.shader_flops or bandwidth * _typical_intensity(processor)
+    flops = processor.shader_flops or bandwidth * typical_intensity(processor)
     rate = bandwidth * own.efficiency * generation.decode
     p = GPU_SHARPNESS
     weights_s: dict[str, float] = {}
@@ -403,14 +306,12 @@ def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: i
     """
     own = fitted.cpu
     kernels = processor.kernels or "dotprod"
-    bandwidth = (processor.bandwidth_bytes_per_s or 0.0) * own.efficiency.get(
-        processor.class_ or "", own.efficiency[""]
-    )
+    class_ = processor.class_ if processor.class_ in own.pace else "other"
+    bandwidth = (processor.bandwidth_bytes_per_s or 0.0) * own.efficiency[class_]
     fast = min(threads, processor.performance_cores)
     slow = max(0, min(threads, processor.cores) - processor.performance_cores)
     core = MIDDLING_CORE * (processor.core_rate / MIDDLING_CORE) ** CORE_BEND * (fast + own.slow_core * slow)
-    rate = core * own.pace.get(processor.class_ or "", 1.0)
-    prompt_rate = core * own.prompt_pace.get(processor.class_ or "", 1.0)
+    rate, prompt_rate = core * own.pace[class_], core * own.prompt_pace[class_]
     crowd = 1.0 + own.crowding * max(0, threads - processor.performance_cores)
     decode, prompt = own.decode[kernels], own.prompt[kernels]
     p = CPU_SHARPNESS
@@ -450,7 +351,8 @@ def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: i
     )
 
 
-def _typical_intensity(processor: Processor) -> float:
+def typical_intensity(processor: Processor) -> float:
+    """FP32 operations per byte of bandwidth of the processor's generation, for one whose rate is not known."""
     facts = GENERATIONS.get(processor.generation or "")
     return facts.flops_per_byte if facts else 30.0
 
@@ -466,92 +368,3 @@ def _interval(fitted: Coefficients, processor: Processor, test: Test) -> tuple[f
 
 def _wider(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
     return min(one[0], other[0]), max(one[1], other[1])
-
-
-_loads: dict[tuple[str, str, int, str, str], Load] = {}
-
-
-def load_of(model: Model, variant: Variant, type_k: str = "F16", type_v: str = "F16") -> Load:
-    """What a token of `model` at `variant` asks, with KV cache types `type_k` and `type_v`; kept once computed.
-
-    Raises ValueError for a model without an architecture.
-    """
-    key = (model.id, variant.quant, variant.tensor_bytes, type_k, type_v)
-    load = _loads.get(key)
-    if load is None:
-        if model.architecture is None:
-            raise ValueError(f"{model.id} has no known architecture: {model.unsupported}")
-        load = _loads[key] = make_load(
-            model.architecture,
-            variant.read_bytes_by_type,
-            variant.output_bytes,
-            variant.tensor_bytes - (0 if model.architecture.tied else variant.embedding_bytes),
-            type_k,
-            type_v,
-        )
-    return load
-
-
-def make_load(
-    arch: Architecture,
-    read_bytes_by_type: dict[str, int],
-    output_bytes: int,
-    prompt_bytes: int,
-    type_k: str = "F16",
-    type_v: str = "F16",
-) -> Load:
-    """A load from the bytes a token reads, those of the output head, and those a long prompt reads."""
-    blocks = layers(arch)
-    head_weights = float(arch.n_embd * arch.n_vocab)
-    head_type = _head_type(output_bytes, head_weights, read_bytes_by_type)
-    weights = []
-    for name, read in read_bytes_by_type.items():
-        kind = TENSOR_TYPES[name]
-        count = read * kind.block_size / kind.type_size
-        weights.append(
-            WeightGroup(name, float(read), count, min(count, head_weights) if name == head_type else 0.0)
-        )
-    total = sum(group.weights - group.head_weights for group in weights)
-    expert = sum(3.0 * arch.n_embd * b.n_ff_expert * b.n_expert_used for b in blocks if b.n_expert)
-    return Load(
-        weights=tuple(weights),
-        cache=_cache_reads(blocks, type_k, type_v),
-        nodes=_nodes(blocks),
-        state_bytes=8.0 * sum(block.conv_state + block.recurrent_state for block in blocks),
-        prompt_bytes=float(prompt_bytes),
-        expert_share=min(1.0, expert / total) if total else 0.0,
-        n_embd=arch.n_embd,
-    )
-
-
-def _head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:
-    """The type of the output head: of those present, the one whose bits per weight its size shows."""
-    wanted = output_bytes / head_weights
-    return min(read, key=lambda name: abs(TENSOR_TYPES[name].bits_per_weight / 8 - wanted))
-
-
-def _cache_reads(blocks: tuple[Layer, ...], type_k: str, type_v: str) -> tuple[CacheRead, ...]:
-    """Per window: bytes of keys and values, and 2 x 2 operations per query element, that a position costs.
-
-    Blocks that share another's cache read it all the same.
-    """
-    reads: dict[int | None, tuple[float, float]] = {}
-    for block in blocks:
-        if not block.n_head:
-            continue
-        bytes_ = row_bytes(type_k, block.n_head_kv * block.head_dim_k)
-        if block.head_dim_v:
-            bytes_ += row_bytes(type_v, block.n_head_kv * block.head_dim_v)
-        flops = 2.0 * block.n_head * (block.head_dim_k + (block.head_dim_v or block.head_dim_k))
-        before = reads.get(block.window, (0.0, 0.0))
-        reads[block.window] = (before[0] + bytes_, before[1] + flops)
-    return tuple(CacheRead(window, bytes_, flops) for window, (bytes_, flops) in reads.items())
-
-
-def _nodes(blocks: tuple[Layer, ...]) -> tuple[tuple[str, int], ...]:
-    counts: dict[str, int] = {}
-    for block in blocks:
-        counts[block.kind] = counts.get(block.kind, 0) + 1
-        if block.n_expert:
-            counts["experts"] = counts.get("experts", 0) + 1
-    return tuple(counts.items())

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from advisor import speed
 from advisor.making.measurements import MEASUREMENTS, Measurement, read_measurements
 from advisor.making.speed import Fitted, coefficients_of, fit_all
-from advisor.speed import COEFFICIENTS_FILE, Coefficients, predict
+from advisor.speed import predict
+from advisor.speed_coefficients import COEFFICIENTS_FILE, Coefficients
 
 PARENT_WEIGHT = 2.0  # chips' worth of the whole backend family's errors in each group's interval
 NOMINAL = 0.80
@@ -51,7 +51,8 @@ class Judged:
 
     @property
     def group(self) -> str:
-        return f"{self.row.test}/{self.row.class_}/{self.row.processor.backend}"
+        """The interval that the run time would use."""
+        return f"{self.row.test}/{self.row.processor.class_}/{self.row.processor.backend}"
 
     @property
     def family(self) -> str:
@@ -118,8 +119,9 @@ def flat_rate(fractions: dict[str, float], row: Measurement) -> float:
 def intervals_of(judged: Sequence[Judged], stretch: dict[str, float]) -> Intervals:
     """80% intervals as factors on the predicted rate, from the errors on unseen chips.
 
-    A group's interval is between its 10% and 90% quantiles. A chip counts as the square root of its rows, and the errors of all accelerators (or
-    CPUs) count as a few more chips, since the next chip of a small group need not be like those in it.
+    A group's interval lies between its 10% and 90% quantiles. A chip counts as the square root of its rows, and
+    the errors of all accelerators (or CPUs) count as a few more chips, since the next chip of a small group need
+    not be like those in it.
     """
     pools: dict[str, list[Judged]] = defaultdict(list)
     for one in judged:
@@ -134,7 +136,10 @@ def intervals_of(judged: Sequence[Judged], stretch: dict[str, float]) -> Interva
         more_errors, more_weights = _weighted(parent, PARENT_WEIGHT / len({one.row.chip for one in parent}))
         low, high = _quantiles(np.concatenate([errors, more_errors]), np.concatenate([weights, more_weights]))
         low, high = min(low, -0.02), max(high, 0.02)
-        found[key if key != own[0].family else f"{test}"] = (math.exp(low * stretch[test]), math.exp(high * stretch[test]))
+        found[key if key != own[0].family else f"{test}"] = (
+            math.exp(low * stretch[test]),
+            math.exp(high * stretch[test]),
+        )
     return {key: (round(low, 3), round(high, 3)) for key, (low, high) in sorted(found.items())}
 
 
@@ -186,7 +191,7 @@ def calibrate(judged: Sequence[Judged]) -> float:
 def table(judged: Sequence[Judged], inside: Sequence[bool]) -> str:
     """The errors by class and by backend, as text."""
     lines = [
-        f"{'':26s} {'chips':>5s} {'rows':>5s} {'median':>7s} {'by chip':>8s} {'in 30%':>7s} {'cover':>6s}   {'flat':>6s} {'in 30%':>7s}"
+        f"{'':34s}  chips rows  median by chip in 30%  cover     flat  in 30%",
     ]
     for test, title in (("tg", "token generation"), ("pp", "prompt processing")):
         lines.append(title)
@@ -211,9 +216,9 @@ def _line(name: str, own: Sequence[Judged], inside: Sequence[bool]) -> str:
     flat = np.array([abs(one.flat / one.row.rate - 1) for one in own])
     errors = np.array([one.relative for one in own])
     return (
-        f"  {name[:34]:34s} {len(by_chip):3d} {len(own):5d} {np.median(errors):7.1%} "
-        f"{np.median([np.median(v) for v in by_chip.values()]):8.1%} {np.mean(errors <= 0.3):7.0%} {np.mean(inside):6.0%}   "
-        f"{np.median(flat):6.1%} {np.mean(flat <= 0.3):7.0%}"
+        f"  {name[:34]:34s} {len(by_chip):4d} {len(own):4d} {np.median(errors):7.1%} "
+        f"{np.median([np.median(each) for each in by_chip.values()]):7.1%} {np.mean(errors <= 0.3):6.0%} "
+        f"{np.mean(inside):6.0%}   {np.median(flat):6.1%} {np.mean(flat <= 0.3):7.0%}"
     )
 
 
@@ -234,7 +239,9 @@ def summary(judged: Sequence[Judged], inside: Sequence[bool]) -> dict[str, dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true", help="write advisor/speed.json")
     arguments = parser.parse_args()
     rows, left_out = read_measurements()
@@ -256,7 +263,6 @@ def main() -> None:
         }
         written = coefficients_of(everything, intervals_of(judged, stretch), provenance)
         COEFFICIENTS_FILE.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1) + b"\n")
-        speed.coefficients.cache_clear()
         print(f"wrote {COEFFICIENTS_FILE}")
 
 

@@ -1,0 +1,127 @@
+"""What a model asks of the hardware: bytes and operations for each token, from its architecture and exact sizes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from advisor.catalog import Model, Variant
+from quantize.architecture import Architecture, Layer, layers
+from quantize.types import TENSOR_TYPES, row_bytes
+
+
+class WeightGroup(msgspec.Struct, frozen=True):
+    """Weights of one tensor type: `bytes_` that a token reads, and how many `weights` that is."""
+
+    type: str
+    bytes_: float
+    weights: float
+    head_weights: float = 0.0  # of them in the output head, which a prompt needs only once
+
+
+class CacheRead(msgspec.Struct, frozen=True):
+    """Attention layers of one window: cache bytes read and operations done for each position in it."""
+
+    window: int | None
+    bytes_per_position: float
+    flops_per_position: float
+
+
+class Load(msgspec.Struct, frozen=True, cache_hash=True):
+    """What generating a token asks of the hardware, for a model at a quantization and KV cache type."""
+
+    weights: tuple[WeightGroup, ...]
+    cache: tuple[CacheRead, ...]
+    nodes: tuple[tuple[str, int], ...]  # layer kinds and how many of each; "experts" counts their routers
+    state_bytes: float  # recurrent states, read and written
+    prompt_bytes: float  # weights that a long prompt reads: all experts
+    expert_share: float  # of the operations, in expert matrices
+    n_embd: int = 0
+
+
+_loads: dict[tuple[str, str, int, str, str], Load] = {}
+
+
+def load_of(model: Model, variant: Variant, type_k: str = "F16", type_v: str = "F16") -> Load:
+    """What a token of `model` at `variant` asks, with KV cache types `type_k` and `type_v`; kept once computed.
+
+    Raises ValueError for a model without an architecture.
+    """
+    key = (model.id, variant.quant, variant.tensor_bytes, type_k, type_v)
+    load = _loads.get(key)
+    if load is None:
+        if model.architecture is None:
+            raise ValueError(f"{model.id} has no known architecture: {model.unsupported}")
+        load = _loads[key] = make_load(
+            model.architecture,
+            variant.read_bytes_by_type,
+            variant.output_bytes,
+            variant.tensor_bytes - (0 if model.architecture.tied else variant.embedding_bytes),
+            type_k,
+            type_v,
+        )
+    return load
+
+
+def make_load(
+    arch: Architecture,
+    read_bytes_by_type: dict[str, int],
+    output_bytes: int,
+    prompt_bytes: int,
+    type_k: str = "F16",
+    type_v: str = "F16",
+) -> Load:
+    """A load from the bytes a token reads, those of the output head, and those a long prompt reads."""
+    blocks = layers(arch)
+    head_weights = float(arch.n_embd * arch.n_vocab)
+    head_type = _head_type(output_bytes, head_weights, read_bytes_by_type)
+    weights = []
+    for name, read in read_bytes_by_type.items():
+        kind = TENSOR_TYPES[name]
+        count = read * kind.block_size / kind.type_size
+        weights.append(
+            WeightGroup(name, float(read), count, min(count, head_weights) if name == head_type else 0.0)
+        )
+    total = sum(group.weights - group.head_weights for group in weights)
+    expert = sum(3.0 * arch.n_embd * b.n_ff_expert * b.n_expert_used for b in blocks if b.n_expert)
+    return Load(
+        weights=tuple(weights),
+        cache=_cache_reads(blocks, type_k, type_v),
+        nodes=_nodes(blocks),
+        state_bytes=8.0 * sum(block.conv_state + block.recurrent_state for block in blocks),
+        prompt_bytes=float(prompt_bytes),
+        expert_share=min(1.0, expert / total) if total else 0.0,
+        n_embd=arch.n_embd,
+    )
+
+
+def _head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:
+    """The type of the output head: of those present, the one whose bits per weight its size shows."""
+    wanted = output_bytes / head_weights
+    return min(read, key=lambda name: abs(TENSOR_TYPES[name].bits_per_weight / 8 - wanted))
+
+
+def _cache_reads(blocks: tuple[Layer, ...], type_k: str, type_v: str) -> tuple[CacheRead, ...]:
+    """Per window: bytes of keys and values, and 2 x 2 operations per query element, that a position costs.
+
+    Blocks that share another's cache read it all the same.
+    """
+    reads: dict[int | None, tuple[float, float]] = {}
+    for block in blocks:
+        if not block.n_head:
+            continue
+        bytes_ = row_bytes(type_k, block.n_head_kv * block.head_dim_k)
+        if block.head_dim_v:
+            bytes_ += row_bytes(type_v, block.n_head_kv * block.head_dim_v)
+        flops = 2.0 * block.n_head * (block.head_dim_k + (block.head_dim_v or block.head_dim_k))
+        before = reads.get(block.window, (0.0, 0.0))
+        reads[block.window] = (before[0] + bytes_, before[1] + flops)
+    return tuple(CacheRead(window, bytes_, flops) for window, (bytes_, flops) in reads.items())
+
+
+def _nodes(blocks: tuple[Layer, ...]) -> tuple[tuple[str, int], ...]:
+    counts: dict[str, int] = {}
+    for block in blocks:
+        counts[block.kind] = counts.get(block.kind, 0) + 1
+        if block.n_expert:
+            counts["experts"] = counts.get("experts", 0) + 1
+    return tuple(counts.items())
