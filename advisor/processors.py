@@ -37,11 +37,12 @@ class Processor(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     slow_host: bool = False  # a card whose host is a small board: launching work takes longer
     generation: str | None = None  # of a GPU or NPU, a key of GENERATIONS
     shader_flops: float | None = None  # FP32, of a GPU
+    # Of the CPU, or of the CPU beside an accelerator:
     threads: int = 1  # that the engine would be given
     performance_cores: int = 1
     cores: int = 1
     core_rate: float = 0.0  # of one performance core: 128-bit SIMD operations per second
-    kernels: str | None = None  # CPU kernels: "x86", "sse", "i8mm", "dotprod", "neon", "scalar"
+    kernels: str | None = None  # by instruction set: "x86", "sse", "i8mm", "dotprod", "neon", "scalar"
     guessed: tuple[str, ...] = ()  # numbers that stand in for unknown ones; they widen the interval
 
 
@@ -134,7 +135,7 @@ def _of_accelerator(device: Device, accelerator: Accelerator, index: int) -> Pro
         device.memory.bandwidth_bytes_per_s if shared else None
     )
     guessed = () if generation else ("generation",)
-    host = _of_cpu(device) if device.cpu.name else None
+    host = _of_cpu(device)
     flops = shader_flops_of(name, generation, accelerator.fp16_flops, bandwidth)
     return Processor(
         backend=backend,
@@ -143,9 +144,14 @@ def _of_accelerator(device: Device, accelerator: Accelerator, index: int) -> Pro
         accelerator=index,
         bandwidth_bytes_per_s=bandwidth,
         shared_memory=shared,
-        slow_host=host is not None and not shared and host.core_rate < _SLOW_HOST,
+        slow_host=bool(device.cpu.name) and not shared and host.core_rate < _SLOW_HOST,
         generation=generation,
         shader_flops=flops,
+        threads=host.threads,
+        performance_cores=host.performance_cores,
+        cores=host.cores,
+        core_rate=host.core_rate,
+        kernels=host.kernels,
         guessed=guessed,
     )
 

@@ -23,10 +23,15 @@ from typing import Literal
 import msgspec
 
 from advisor.evidence import Value
-from advisor.load import Load, load_of
+from advisor.load import Load, WeightGroup, load_of
 from advisor.processor_tables import GENERATIONS
 from advisor.processors import Processor, processors, with_backend
-from advisor.speed_coefficients import Coefficients, GenerationCoefficients, coefficients
+from advisor.speed_coefficients import (
+    Coefficients,
+    CpuCoefficients,
+    GenerationCoefficients,
+    coefficients,
+)
 
 __all__ = [
     "Load",
@@ -42,8 +47,9 @@ __all__ = [
 Test = Literal["tg", "pp"]
 
 MIDDLING_CORE = 1e10  # SIMD operations per second
-CORE_BEND = 0.8  # wider cores keep less of their width busy: rates count with this power
+CORE_BEND = 0.7  # wider cores keep less of their width busy: rates count with this power
 GPU_SHARPNESS, CPU_SHARPNESS = 2.0, 3.0  # of the rounded maximum of reading weights and computing with them
+_BY_THREADS = frozenset({"cpu", "opencl", "hexagon"})  # backends whose plan depends on the number of threads
 TYPICAL_PROMPT = 512  # tokens, for the prompt rate of a request that has none
 _LINK_BYTES_PER_S = 12e9  # host memory to a discrete accelerator, PCIe 4.0 x8
 
@@ -121,7 +127,7 @@ def estimate_speed(
     """
     if processor.bandwidth_bytes_per_s is None:
         return None
-    near = _plan(processor, load, threads if processor.backend == "cpu" else None)
+    near = _plan(processor, load, threads if processor.backend in _BY_THREADS else None)
     share = 1.0 if host is None else min(1.0, max(0.0, offload_fraction))
     far = None
     if host is not None and share < 1.0:
@@ -145,7 +151,7 @@ def predict(
     flash_attention: bool | None = None,
 ) -> SpeedEstimate:
     """`estimate_speed` with other coefficients than those that ship, without keeping anything; for judging a fit."""
-    near = _make_plan(fitted, processor, load, threads if processor.backend == "cpu" else None)
+    near = _make_plan(fitted, processor, load, threads)
     return _estimate(near, None, 1.0, load, n_prompt, n_gen, depth, 512, flash_attention, processor.guessed)
 
 
@@ -239,13 +245,12 @@ def _plan(processor: Processor, load: Load, threads: int | None) -> _Plan:
 
 
 def _make_plan(fitted: Coefficients, processor: Processor, load: Load, threads: int | None) -> _Plan:
-    if processor.backend == "cpu":
-        return _plan_cpu(fitted, processor, load, threads or processor.threads)
-    return _plan_accelerator(fitted, processor, load)
+    plan = _plan_cpu if processor.backend == "cpu" else _plan_accelerator
+    return plan(fitted, processor, load, threads or processor.threads)
 
 
-def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) -> _Plan:
-    """Terms on a GPU or NPU.
+def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load, threads: int) -> _Plan:
+    """Terms on a GPU or NPU; a type it has no kernels for costs what it costs on the CPU beside it, and more.
 
     decode: token_s + nodes x node_s + sum over types of the 2-norm of
             bytes / (efficiency x bandwidth) and weights x flops_per_weight / shader rate
@@ -256,19 +261,24 @@ def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load) ->
     bandwidth = processor.bandwidth_bytes_per_s or 0.0
     flops = processor.shader_flops or bandwidth * typical_intensity(processor)
     rate = bandwidth * own.efficiency * generation.decode
+    matrix_rate = flops * own.prompt_rate * generation.prompt
+    cores = None if own.native is None else _cores(fitted.cpu, processor, threads)
     p = GPU_SHARPNESS
     weights_s: dict[str, float] = {}
+    token_s = head_s = left_s = 0.0
     for group in load.weights:
-        reading = group.bytes_ / (rate * own.type_efficiency.get(group.type, 1.0))
-        computing = group.weights * own.flops_per_weight.get(group.type, 0.0) / flops
-        weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
-    matrix_rate = flops * own.prompt_rate * generation.prompt
-    token_s = head_s = 0.0
-    for group in load.weights:
-        seconds = 2.0 / (matrix_rate * own.prompt_type.get(group.type, 1.0))
-        token_s += (group.weights - group.head_weights) * seconds
-        head_s += group.head_weights * seconds
-    token_s *= 1.0 + load.expert_share * own.prompt_experts
+        if cores is not None and own.native is not None and group.type not in own.native:
+            decode, prompt = _cpu_times(fitted.cpu, cores, group)
+            weights_s[group.type] = decode * own.fallback
+            left_s += (group.weights - group.head_weights) * prompt
+        else:
+            reading = group.bytes_ / (rate * own.type_efficiency.get(group.type, 1.0))
+            computing = group.weights * own.flops_per_weight.get(group.type, 0.0) / flops
+            weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
+            prompt = 2.0 / (matrix_rate * own.prompt_type.get(group.type, 1.0))
+            token_s += (group.weights - group.head_weights) * prompt
+        head_s += group.head_weights * prompt
+    token_s = token_s * (1.0 + load.expert_share * own.prompt_experts) + left_s
     nodes = sum(
         count * fitted.nodes.get(kind, 1.0) * own.node_factor.get(kind, 1.0) for kind, count in load.nodes
     )
@@ -305,24 +315,13 @@ def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: i
     cores add little and make every thread wait for the slowest.
     """
     own = fitted.cpu
-    kernels = processor.kernels or "dotprod"
-    class_ = processor.class_ if processor.class_ in own.pace else "other"
-    bandwidth = (processor.bandwidth_bytes_per_s or 0.0) * own.efficiency[class_]
-    fast = min(threads, processor.performance_cores)
-    slow = max(0, min(threads, processor.cores) - processor.performance_cores)
-    core = MIDDLING_CORE * (processor.core_rate / MIDDLING_CORE) ** CORE_BEND * (fast + own.slow_core * slow)
-    rate, prompt_rate = core * own.pace[class_], core * own.prompt_pace[class_]
+    cores = _cores(own, processor, threads)
+    bandwidth = cores.bandwidth
     crowd = 1.0 + own.crowding * max(0, threads - processor.performance_cores)
-    decode, prompt = own.decode[kernels], own.prompt[kernels]
-    p = CPU_SHARPNESS
-    bandwidth = (bandwidth**-p + (rate * own.grab) ** -p) ** (-1 / p)
     weights_s: dict[str, float] = {}
     token_s = head_s = 0.0
     for group in load.weights:
-        reading = group.bytes_ / bandwidth
-        computing = group.weights * decode[group.type] / rate
-        weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
-        seconds = prompt[group.type] / prompt_rate
+        weights_s[group.type], seconds = _cpu_times(own, cores, group)
         token_s += (group.weights - group.head_weights) * seconds
         head_s += group.head_weights * seconds
     token_s *= 1.0 + load.expert_share * own.prompt_experts
@@ -337,7 +336,7 @@ def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: i
             (
                 read.window,
                 read.bytes_per_position / cache_rate,
-                read.flops_per_position * own.attention_ops / prompt_rate,
+                read.flops_per_position * own.attention_ops / cores.prompt_rate,
             )
             for read in load.cache
         ),
@@ -349,6 +348,39 @@ def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: i
         tg=_interval(fitted, processor, "tg"),
         pp=_interval(fitted, processor, "pp"),
     )
+
+
+class _Cores(msgspec.Struct, frozen=True):
+    """What a number of threads can do: bytes per second, and SIMD operations per second for each test."""
+
+    kernels: str
+    bandwidth: float
+    rate: float
+    prompt_rate: float
+
+
+def _cores(own: CpuCoefficients, processor: Processor, threads: int) -> _Cores:
+    class_ = processor.class_ if processor.class_ in own.pace else "other"
+    fast = min(threads, processor.performance_cores)
+    slow = max(0, min(threads, processor.cores) - processor.performance_cores)
+    core = MIDDLING_CORE * (processor.core_rate / MIDDLING_CORE) ** CORE_BEND * (fast + own.slow_core * slow)
+    rate = core * own.pace[class_]
+    memory = (processor.bandwidth_bytes_per_s or 0.0) * own.efficiency[class_]
+    p = CPU_SHARPNESS
+    return _Cores(
+        kernels=processor.kernels or "dotprod",
+        bandwidth=(memory**-p + (rate * own.grab) ** -p) ** (-1 / p),
+        rate=rate,
+        prompt_rate=core * own.prompt_pace[class_],
+    )
+
+
+def _cpu_times(own: CpuCoefficients, cores: _Cores, group: WeightGroup) -> tuple[float, float]:
+    """Seconds of a group's weights for one token, and of one weight for each token of a prompt."""
+    reading = group.bytes_ / cores.bandwidth
+    computing = group.weights * own.decode[cores.kernels][group.type] / cores.rate
+    p = CPU_SHARPNESS
+    return (reading**p + computing**p) ** (1 / p), own.prompt[cores.kernels][group.type] / cores.prompt_rate
 
 
 def typical_intensity(processor: Processor) -> float:

@@ -33,6 +33,8 @@ class AcceleratorCoefficients(msgspec.Struct, frozen=True):
     state_efficiency: float
     flops_per_weight: dict[str, float]  # arithmetic of a token, by type
     type_efficiency: dict[str, float]
+    native: tuple[str, ...] | None  # types with kernels; the CPU does the others. None: all have
+    fallback: float  # time of a type that is left to the CPU, in units of the CPU's
     node_factor: dict[str, float]
     flash_decode: float  # rate with flash attention over rate without
     prompt_s: float

@@ -21,7 +21,7 @@ from advisor.making.speed_priors import (
     KIND_OF_TYPE,
     KINDS,
     LAYER_COSTS,
-    PHONE_BACKENDS,
+    NATIVE_KINDS,
     decode_kernels,
     vendor_of,
 )
@@ -53,17 +53,18 @@ def fit_all(rows: Sequence[Measurement], start: Fitted | None = None) -> Fitted:
     def chosen(test: str, cpu: bool) -> list[Measurement]:
         return [row for row in rows if row.test == test and (row.processor.backend == "cpu") is cpu]
 
-    decode = DecodeFit(chosen("tg", False))
-    theta = _solve(decode, start.decode if start else None)
-    prompt = PromptFit(chosen("pp", False), theta)
     cpu_decode = CpuDecodeFit(chosen("tg", True))
     cpu_theta = _solve(cpu_decode, start.cpu_decode if start else None)
     cpu_prompt = CpuPromptFit(chosen("pp", True), cpu_theta)
+    cpu_prompt_theta = _solve(cpu_prompt, start.cpu_prompt if start else None)
+    decode = DecodeFit(chosen("tg", False), cpu_theta)
+    theta = _solve(decode, start.decode if start else None)
+    prompt = PromptFit(chosen("pp", False), theta, cpu_prompt_theta, cpu_theta)
     return Fitted(
         decode=_named(decode, theta),
         prompt=_named(prompt, _solve(prompt, start.prompt if start else None)),
         cpu_decode=_named(cpu_decode, cpu_theta),
-        cpu_prompt=_named(cpu_prompt, _solve(cpu_prompt, start.cpu_prompt if start else None)),
+        cpu_prompt=_named(cpu_prompt, cpu_prompt_theta),
     )
 
 
@@ -97,7 +98,7 @@ def coefficients_of(
 
 
 def _accelerator(name: str, decode: Named, prompt: Named) -> AcceleratorCoefficients:
-    computes = name not in PHONE_BACKENDS
+    computes = name not in NATIVE_KINDS
     return AcceleratorCoefficients(
         token_s=_exp(decode["token"] + decode["token/" + name]),
         node_s=_exp(decode["node"] + decode["node/" + name]),
@@ -108,6 +109,8 @@ def _accelerator(name: str, decode: Named, prompt: Named) -> AcceleratorCoeffici
             lambda kind: _exp(decode["ops"] + decode["ops/" + kind]) if computes else 0.0
         ),
         type_efficiency=_by_type(lambda kind: _exp(decode["type/" + kind] + decode[f"type/{name}/{kind}"])),
+        native=_native(name),
+        fallback=_exp(decode["fallback"]),
         node_factor={"deltanet": _exp(decode["deltanet/" + name])},
         flash_decode=_exp(decode["flash/" + name]),
         prompt_s=_exp(prompt["start"]),
@@ -117,6 +120,11 @@ def _accelerator(name: str, decode: Named, prompt: Named) -> AcceleratorCoeffici
         attention_rate=_exp(prompt["attention"]),
         flash_prompt=_exp(prompt["flash/" + name]),
     )
+
+
+def _native(name: str) -> tuple[str, ...] | None:
+    kinds = NATIVE_KINDS.get(name)
+    return None if kinds is None else tuple(t for t, kind in KIND_OF_TYPE.items() if kind in kinds)
 
 
 def _of_generation(name: str, decode: Named, prompt: Named) -> GenerationCoefficients:

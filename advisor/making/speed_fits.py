@@ -24,11 +24,10 @@ from advisor.making.speed_priors import (
     KIND_OF_TYPE,
     KINDS,
     LAYER_COSTS,
-    PHONE_BACKENDS,
+    NATIVE_KINDS,
     PROMPT_GENERATIONS,
     PROMPT_RATES,
     SLOW_HOST,
-    SLOW_ON_PHONES,
     VENDOR_EFFICIENCY,
     decode_kernels,
     vendor_of,
@@ -89,6 +88,20 @@ class Table:
         self.cache_bytes = np.array([read[0] for read in reads])
         self.cache_flops = np.array([read[1] for read in reads])
 
+    def leave_to_cpu(self, kind_times: Callable[[list[Measurement]], Vector]) -> Vector:
+        """Seconds of the types that a row's backend has no kernels for; they are taken out of the table."""
+        left = np.zeros(len(self.rows))
+        places = [i for i, row in enumerate(self.rows) if row.processor.backend in NATIVE_KINDS]
+        if places:
+            times = kind_times([self.rows[i] for i in places])
+            for place, time in zip(places, times, strict=True):
+                native = NATIVE_KINDS[self.rows[place].processor.backend]
+                foreign = np.array([kind not in native for kind in KINDS])
+                left[place] = time[foreign].sum()
+                for part in (self.bytes_, self.weights, self.body):
+                    part[place, foreign] = 0.0
+        return left
+
     def column(self, value: Callable[[Measurement], float]) -> Vector:
         return np.array([float(value(row)) for row in self.rows])
 
@@ -132,18 +145,17 @@ def _add_types(p: Parameters) -> None:
     for kind in KINDS:
         p.add("type/" + kind, 0.0, 0.1)
         for name in ACCELERATORS:
-            phone = name in PHONE_BACKENDS
-            mean = log(0.5) if phone and kind in SLOW_ON_PHONES else 0.0
-            p.add(f"type/{name}/{kind}", mean, 0.7 if phone else 0.1)
+            p.add(f"type/{name}/{kind}", 0.0, 0.5 if name in NATIVE_KINDS else 0.1)
 
 
 class DecodeFit:
     """Token generation on accelerators: `_plan_accelerator` of advisor/speed.py."""
 
-    def __init__(self, rows: Sequence[Measurement]) -> None:
+    def __init__(self, rows: Sequence[Measurement], cpu_theta: Vector) -> None:
         self.table = table = Table(rows)
         self.parameters = p = Parameters()
         self._add(p)
+        self.fallback = table.leave_to_cpu(lambda phones: CpuDecodeFit(phones).kind_times(cpu_theta))
         self.token, self.node = table.places(p, _backend("token")), table.places(p, _backend("node"))
         self.efficiency, self.cache = (
             table.places(p, _backend("efficiency")),
@@ -159,7 +171,7 @@ class DecodeFit:
         self.layer = [p.index["layer/" + kind] for kind in LAYER_COSTS]
         self.delta = table.places(p, _backend("deltanet"))
         self.flash = table.places(p, _backend("flash"))
-        self.computes = table.column(lambda row: row.processor.backend not in PHONE_BACKENDS)
+        self.computes = table.column(lambda row: row.processor.backend not in NATIVE_KINDS)
 
     @staticmethod
     def _add(p: Parameters) -> None:
@@ -167,7 +179,7 @@ class DecodeFit:
         p.add("token", log(0.6e-3), 1.0)
         p.add("node", log(40e-6), 1.0)
         for name in ACCELERATORS:
-            phone = name in PHONE_BACKENDS
+            phone = name in NATIVE_KINDS
             p.add("token/" + name, 0.0, 0.7)
             p.add("node/" + name, log(2.0) if phone else 0.0, 0.5)
             p.add("efficiency/" + name, log(0.4 if phone else 0.8), 0.2)
@@ -180,6 +192,7 @@ class DecodeFit:
             p.add("vendor/" + name, log(efficiency), 0.15)
             p.add("host/" + name, log(SLOW_HOST[name]), 0.4)
         _add_types(p)
+        p.add("fallback", log(1.3), 0.3)
         p.add("ops", log(3.0), 0.5)
         for kind in KINDS:
             p.add("ops/" + kind, 0.0, 0.4)
@@ -219,6 +232,7 @@ class DecodeFit:
             + _rounded_maximum(reading, computing, GPU_SHARPNESS).sum(1)
             + t.cache_bytes[mask] / (rate * np.exp(theta[self.cache[mask]]))
             + t.state[mask] / (t.bandwidth[mask] * np.exp(theta[at["state"]]))
+            + self.fallback[mask] * np.exp(theta[at["fallback"]])
         )
         return np.asarray(np.log(time) - theta[self.flash[mask]] * t.flash[mask])
 
@@ -226,7 +240,9 @@ class DecodeFit:
 class PromptFit:
     """Prompt processing on accelerators, per token. How long reading the weights takes is the decode fit's."""
 
-    def __init__(self, rows: Sequence[Measurement], decode_theta: Vector) -> None:
+    def __init__(
+        self, rows: Sequence[Measurement], decode_theta: Vector, cpu_theta: Vector, cpu_decode_theta: Vector
+    ) -> None:
         self.table = table = Table(rows)
         self.parameters = p = Parameters()
         for name in ACCELERATORS:
@@ -242,7 +258,10 @@ class PromptFit:
         self.generation = table.places(p, _generation)
         self.kind = [p.index["type/" + kind] for kind in KINDS]
         self.own = table.by_kind(p, _type_of_backend)
-        decode = DecodeFit(rows)
+        self.fallback = table.leave_to_cpu(
+            lambda phones: CpuPromptFit(phones, cpu_decode_theta).kind_times(cpu_theta)
+        )
+        decode = DecodeFit(rows, cpu_decode_theta)
         read = decode.rate(decode_theta, ALL) * np.exp(decode_theta[decode.efficiency])
         self.batch = table.batches * (table.prompt_bytes / read + decode.nodes(decode_theta, ALL))
 
@@ -255,6 +274,7 @@ class PromptFit:
             work / rate
             + t.cache_flops[mask] / (rate * np.exp(theta[at["attention"]]))
             + (np.exp(theta[at["start"]]) + self.batch[mask]) / t.tokens[mask]
+            + self.fallback[mask]
         )
         return np.asarray(np.log(time) - theta[self.flash[mask]] * t.flash[mask])
 
@@ -326,18 +346,22 @@ class CpuDecodeFit:
         fetch = self.cores.rate(theta, math.exp(theta[at["slow"]]), mask) * math.exp(theta[at["grab"]])
         return 1 / _rounded_maximum(1 / memory, 1 / fetch, CPU_SHARPNESS)
 
-    def log_time(self, theta: Vector, mask: Mask = ALL) -> Vector:
+    def kind_times(self, theta: Vector, mask: Mask = ALL) -> Vector:
+        """Seconds by kind of weights: whichever of reading and computing is slower, rounded."""
         t, at = self.table, self.parameters.index
         rate = self.cores.rate(theta, math.exp(theta[at["slow"]]), mask)
-        bandwidth = self.bandwidth(theta, mask)
         ops = np.exp(theta[self.kind] + theta[self.own[mask]] + theta[self.kernels[mask]][:, None])
-        reading = t.bytes_[mask] / bandwidth[:, None]
-        computing = t.weights[mask] * ops / rate[:, None]
+        reading = t.bytes_[mask] / self.bandwidth(theta, mask)[:, None]
+        return _rounded_maximum(reading, t.weights[mask] * ops / rate[:, None], CPU_SHARPNESS)
+
+    def log_time(self, theta: Vector, mask: Mask = ALL) -> Vector:
+        t, at = self.table, self.parameters.index
+        bandwidth = self.bandwidth(theta, mask)
         nodes = t.layers[mask] @ np.concatenate([[1.0], np.exp(theta[self.layer])])
         overhead = math.exp(theta[at["token"]]) + nodes * math.exp(theta[at["node"]])
         time = (
             overhead * (1 + math.exp(theta[at["crowding"]]) * self.cores.extra[mask])
-            + _rounded_maximum(reading, computing, CPU_SHARPNESS).sum(1)
+            + self.kind_times(theta, mask).sum(1)
             + t.cache_bytes[mask] / (bandwidth * math.exp(theta[at["cache"]]))
             + t.state[mask] / bandwidth
         )
@@ -356,17 +380,22 @@ class CpuPromptFit:
         _add_cpu_types(p, CPU_PROMPT, 0.5)
         self.cores = Cores(table, p)
         self.kind = [p.index["type/" + kind] for kind in KINDS]
-        self.kernels = table.places(p, lambda row: f"kernels/{row.processor.kernels}")
-        self.own = table.by_kind(p, lambda row, kind: f"type/{row.processor.kernels}/{kind}")
+        self.kernels = table.places(p, lambda row: f"kernels/{row.processor.kernels or 'dotprod'}")
+        self.own = table.by_kind(p, lambda row, kind: f"type/{row.processor.kernels or 'dotprod'}/{kind}")
         decode = CpuDecodeFit(rows)
         self.slow = math.exp(decode_theta[decode.parameters.index["slow"]])
         self.batch = table.batches * table.prompt_bytes / decode.bandwidth(decode_theta, ALL)
 
+    def kind_times(self, theta: Vector, mask: Mask = ALL) -> Vector:
+        """Seconds of a token's matrix products by kind of weights."""
+        ops = np.exp(theta[self.kind] + theta[self.own[mask]] + theta[self.kernels[mask]][:, None])
+        return np.asarray(self.table.body[mask] * ops / self.cores.rate(theta, self.slow, mask)[:, None])
+
     def log_time(self, theta: Vector, mask: Mask = ALL) -> Vector:
         t, at = self.table, self.parameters.index
-        ops = np.exp(theta[self.kind] + theta[self.own[mask]] + theta[self.kernels[mask]][:, None])
-        work = (t.body[mask] * ops).sum(1) * (1 + t.expert_share[mask] * math.exp(theta[at["experts"]]))
-        work = work + t.cache_flops[mask] * math.exp(theta[at["attention"]])
-        time = work / self.cores.rate(theta, self.slow, mask)
+        time = self.kind_times(theta, mask).sum(1)
+        time = time * (1 + t.expert_share[mask] * math.exp(theta[at["experts"]]))
+        attention = t.cache_flops[mask] * math.exp(theta[at["attention"]])
+        time = time + attention / self.cores.rate(theta, self.slow, mask)
         time = time + (math.exp(theta[at["start"]]) + self.batch[mask]) / t.tokens[mask]
         return np.asarray(np.log(time))

@@ -45,10 +45,11 @@ KIND_OF_TYPE = {
 KINDS = tuple(sorted(set(KIND_OF_TYPE.values())))
 
 ACCELERATORS = ("cuda", "rocm", "vulkan", "metal", "sycl", "opencl", "hexagon")
-# Kernels of these differ as much by type as those of a CPU.
-PHONE_BACKENDS = frozenset({"opencl", "hexagon"})
-# Types without a kernel of their own there (llama.cpp docs/backend): the CPU or a slow path runs them.
-SLOW_ON_PHONES = frozenset({"Q2_K", "Q3_K", "Q5_0", "IQ1", "IQ2", "IQ3"})
+# Backends that leave the types they have no kernels for to the CPU (llama.cpp docs/backend), and the kinds they have.
+NATIVE_KINDS = {
+    "opencl": frozenset({"float", "Q8", "Q4_0", "IQ4", "MXFP4", "Q4_K", "Q5_K", "Q6_K"}),
+    "hexagon": frozenset({"float", "Q8", "Q4_0", "IQ4", "MXFP4"}),
+}
 
 KERNELS = ("x86", "sse", "i8mm", "dotprod", "neon", "scalar")
 CPU_CLASSES = ("phone", "tablet", "sbc", "laptop", "desktop-cpu", "server-cpu", "apple", "jetson")
@@ -106,8 +107,8 @@ PROMPT_RATES = {
     "vulkan": 0.9,
     "metal": 0.65,
     "sycl": 1.5,
-    "opencl": 0.4,
-    "hexagon": 0.05,
+    "opencl": 0.5,
+    "hexagon": 0.1,
 }
 PROMPT_GENERATIONS = {
     "kepler": 0.4,

