@@ -345,7 +345,7 @@ def _speed(
         host = target.cpu if share < 1 else None
     return estimate_speed(
         place.processor,
-        load_of(model, variant, settings.type_k.upper(), settings.type_v.upper()),
+        load_of(model, variant, settings.type_k, settings.type_v),
         n_prompt=workload.prompt_tokens,
         n_gen=workload.answer_tokens,
         threads=settings.threads,

@@ -260,7 +260,7 @@ class _Batch:
             offload_fraction=1.0 if whole else offloaded,
             threads=settings.threads,
             micro_batch=settings.micro_batch,
-            load=load_of(model, variant, settings.type_k.upper(), settings.type_v.upper()),
+            load=load_of(model, variant, settings.type_k, settings.type_v),
             memory=memory,
             file_bytes=variant.file_bytes,
             fits=not any(memory_shortfalls(memory, target, place)) if known else None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from advisor.catalog import Model, Variant
@@ -41,7 +43,7 @@ class Load(msgspec.Struct, frozen=True, cache_hash=True):
 _loads: dict[tuple[str, str, int, str, str], Load] = {}
 
 
-def load_of(model: Model, variant: Variant, type_k: str = "F16", type_v: str = "F16") -> Load:
+def load_of(model: Model, variant: Variant, type_k: str = "f16", type_v: str = "f16") -> Load:
     """What a token of `model` at `variant` asks, with KV cache types `type_k` and `type_v`; kept once computed.
 
     Raises ValueError for a model without an architecture.
@@ -67,11 +69,11 @@ def make_load(
     read_bytes_by_type: dict[str, int],
     output_bytes: int,
     prompt_bytes: int,
-    type_k: str = "F16",
-    type_v: str = "F16",
+    type_k: str = "f16",
+    type_v: str = "f16",
 ) -> Load:
     """A load from the bytes a token reads, those of the output head, and those a long prompt reads."""
-    blocks = layers(arch)
+    blocks = _blocks(arch, type_k, type_v)
     head_weights = float(arch.n_embd * arch.n_vocab)
     head_type = _head_type(output_bytes, head_weights, read_bytes_by_type)
     weights = []
@@ -82,15 +84,34 @@ def make_load(
             WeightGroup(name, float(read), count, min(count, head_weights) if name == head_type else 0.0)
         )
     total = sum(group.weights - group.head_weights for group in weights)
-    expert = sum(3.0 * arch.n_embd * b.n_ff_expert * b.n_expert_used for b in blocks if b.n_expert)
     return Load(
         weights=tuple(weights),
-        cache=_cache_reads(blocks, type_k, type_v),
+        cache=blocks.cache,
+        nodes=blocks.nodes,
+        state_bytes=blocks.state_bytes,
+        prompt_bytes=float(prompt_bytes),
+        expert_share=min(1.0, blocks.expert_weights / total) if total else 0.0,
+        n_embd=arch.n_embd,
+    )
+
+
+class _Blocks(msgspec.Struct, frozen=True):
+    """What all blocks of an architecture ask together, whatever the types of their weights."""
+
+    cache: tuple[CacheRead, ...]
+    nodes: tuple[tuple[str, int], ...]
+    state_bytes: float
+    expert_weights: float  # that one token passes
+
+
+@lru_cache(maxsize=4096)
+def _blocks(arch: Architecture, type_k: str, type_v: str) -> _Blocks:
+    blocks = layers(arch)
+    return _Blocks(
+        cache=_cache_reads(blocks, type_k.upper(), type_v.upper()),
         nodes=_nodes(blocks),
         state_bytes=8.0 * sum(block.conv_state + block.recurrent_state for block in blocks),
-        prompt_bytes=float(prompt_bytes),
-        expert_share=min(1.0, expert / total) if total else 0.0,
-        n_embd=arch.n_embd,
+        expert_weights=sum(3.0 * arch.n_embd * b.n_ff_expert * b.n_expert_used for b in blocks if b.n_expert),
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from profiles.device import Device
 from profiles.errors import InvalidDeviceError
 
-QUICK_MEASUREMENT_S = 0.1
+QUICK_MEASUREMENT_S = 0.05
 
 
 def resolve_device(given: str | Mapping[str, Any] | None = None) -> Device:
