@@ -197,3 +197,11 @@ CPU_SHARES: tuple[tuple[str, float], ...] = (
     (r"m\d max", 0.62),
     (r"gb10|spark|agx", 0.8),
 )
+
+LANES_BY_FEATURES: tuple[tuple[frozenset[str], float], ...] = (
+    (frozenset({"avx512_vnni", "avx_vnni"}), 8),  # two 512-bit ports: Sapphire Rapids and later, Zen 5
+    (frozenset({"avx512_vnni"}), 6),
+    (frozenset({"avx_vnni"}), 5),
+    (frozenset({"avx2"}), 4),
+)
+"""128-bit SIMD multiplies per cycle of a core whose name says nothing, by what it can do."""

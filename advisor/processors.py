@@ -20,6 +20,7 @@ from advisor.processor_tables import (
     CPU_SHARES,
     GENERATION_PATTERNS,
     GENERATIONS,
+    LANES_BY_FEATURES,
     SHADER_TFLOPS,
 )
 from profiles.device import Accelerator, Backend, Device, DeviceClass
@@ -52,7 +53,7 @@ _TYPICAL_GHZ: dict[str | None, float] = {
     "tablet": 2.6,
     "sbc": 2.0,
     "laptop": 3.3,
-    "server-cpu": 2.8,
+    "server-cpu": 3.2,
 }
 _SLOW_HOST = 6e9  # SIMD operations per second of a core
 _DEFAULT_BACKEND: dict[str | None, Backend] = {
@@ -164,7 +165,7 @@ def _of_cpu(device: Device) -> Processor:
     lanes, ghz = next(((w, g) for pattern, w, g in CORES if re.search(pattern, text)), (0.0, 0.0))
     if not lanes:
         guessed.append("core")
-        lanes = 4.0 if "avx2" in isa else 2.0 if isa else 3.0
+        lanes = next((width for features, width in LANES_BY_FEATURES if features <= isa), 2.0 if isa else 3.0)
         ghz = (cpu.boost_hz or 0) / 1e9 * 0.85 or _TYPICAL_GHZ.get(device.class_, 3.0)
     cores = cpu.cores or cpu.threads or _cores_of(cpu.performance_cores, cpu.efficiency_cores)
     if cores is None:
@@ -174,8 +175,9 @@ def _of_cpu(device: Device) -> Processor:
     usable = cpu.usable_threads or cpu.threads or cores
     share = next((s for pattern, s in CPU_SHARES if re.search(pattern, text)), 1.0)
     bandwidth = device.memory.bandwidth_bytes_per_s
-    if bandwidth is None and device.memory.measured_bandwidth_bytes_per_s is not None:
-        # Efficiencies are fitted against data sheets; reading reaches about four fifths of those (STREAM on a
+    source = device.sources.get("memory.bandwidth_bytes_per_s", "library")
+    if device.memory.measured_bandwidth_bytes_per_s is not None and source.startswith("library"):
+        # What was measured here, unless the bandwidth was read from this machine's own tables. Efficiencies are fitted against data sheets; reading reaches about four fifths of those (STREAM on a
         # Raspberry Pi 5: 13.98 of 17.1 GB/s).
         bandwidth = device.memory.measured_bandwidth_bytes_per_s / STREAM_SHARE
         share = 1.0
