@@ -19,6 +19,7 @@ from advisor.making.speed_priors import (
     CPU_CLASSES,
     CPU_DECODE,
     CPU_PROMPT,
+    GENERATION_EFFICIENCY,
     KERNEL_COSTS,
     KERNELS,
     KIND_OF_TYPE,
@@ -187,7 +188,7 @@ class DecodeFit:
             p.add("flash/" + name, 0.0, 0.1)
             p.add("deltanet/" + name, log(2.0) if phone else 0.0, 1.0 if phone else 1e-6)
         for name in (*GENERATIONS, "None"):
-            p.add("generation/" + name, 0.0, 0.12)
+            p.add("generation/" + name, log(GENERATION_EFFICIENCY.get(name, 1.0)), 0.12)
         for name, efficiency in VENDOR_EFFICIENCY.items():
             p.add("vendor/" + name, log(efficiency), 0.15)
             p.add("host/" + name, log(SLOW_HOST[name]), 0.4)

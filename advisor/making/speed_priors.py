@@ -124,7 +124,12 @@ PROMPT_GENERATIONS = {
     "blackwell": 1.5,
     "gcn": 0.6,
     "rdna4": 1.2,
+    "mali": 0.3,
 }
+
+# Share of the usual efficiency of a generation that no measurement covers: on Mali, llama.cpp's Vulkan kernels are
+# reported slower than the CPU beside it.
+GENERATION_EFFICIENCY = {"mali": 0.5}
 
 # Of one maker's cards: what share of the usual efficiency, and how a small board as host slows them.
 VENDOR_EFFICIENCY = {"nvidia": 1.0, "amd": 1.0, "intel": 0.8, "unified": 1.0}
