@@ -19,7 +19,7 @@ from advisor.catalog import Model, Variant, family_matches
 from advisor.licenses import allows
 from advisor.memory import MemoryEstimate, Settings, estimate_memory, kv_type_problem
 from advisor.quality import Quality, estimate_quality
-from advisor.score import MAX_SPEED_POINTS, Score, quality_points, speed_points
+from advisor.score import MAX_SPEED_POINTS, Score, memory_points, quality_points, speed_points
 from advisor.speed import SpeedEstimate, estimate_speed, load_of
 from advisor.target import Place, Target
 from advisor.workload import Workload
@@ -162,14 +162,15 @@ def search(model: Model, target: Target, workload: Workload) -> Search:
     found_rank = -float("inf")
     nearest: Candidate | None = None
     variants = distinct_variants(model)
+    lightest = memory_points(variants[-1].tensor_bytes) if variants else 0.0
     for variant in [variant for variant in variants if _may_fit(variant, target, workload)] or variants[-1:]:
         if found is not None:
             best_case = estimate_quality(model, variant, workload.task, workload.languages)
-            if _rank(best_case, MAX_SPEED_POINTS) <= found_rank:
+            if _rank(best_case, MAX_SPEED_POINTS + lightest) <= found_rank:
                 break
         for candidate in candidates(model, variant, target, workload):
             if candidate.feasible:
-                rank = _rank(candidate.quality, candidate.score.speed)
+                rank = _rank(candidate.quality, candidate.score.speed + candidate.score.memory)
                 if found is None or rank > found_rank:
                     found, found_rank = candidate, rank
             elif found is None and (nearest is None or candidate.severity < nearest.severity):
@@ -209,7 +210,7 @@ def evaluate(
         memory=memory,
         speed=speed,
         quality=quality,
-        score=_score(quality, speed, workload),
+        score=_score(quality, speed, memory, workload),
         shortfalls=tuple(shortfalls),
     )
 
@@ -313,20 +314,23 @@ def _lacks_memory(candidate: Candidate) -> bool:
     return any(shortfall.constraint == "accelerator memory" for shortfall in candidate.shortfalls)
 
 
-def _score(quality: Quality, speed: SpeedEstimate | None, workload: Workload) -> Score:
-    points = speed_points(speed.tg.value, workload.min_tg_tokens_per_s) if speed is not None else 0.0
+def _score(
+    quality: Quality, speed: SpeedEstimate | None, memory: MemoryEstimate, workload: Workload
+) -> Score:
+    fast = speed_points(speed.tg.value, workload.min_tg_tokens_per_s) if speed is not None else 0.0
+    light = memory_points(memory.reserved_bytes)
     if quality.value is None or quality.low is None or quality.high is None:
-        return Score(quality=None, caution=None, speed=points)
+        return Score(quality=None, caution=None, speed=fast, memory=light)
     value, caution = quality_points(quality.value, quality.low, quality.high)
-    return Score(quality=value, caution=caution, speed=points)
+    return Score(quality=value, caution=caution, speed=fast, memory=light)
 
 
-def _rank(quality: Quality, speed: float) -> float:
-    """The score as a number to compare; deployments of unknown quality compare by speed alone."""
+def _rank(quality: Quality, extra: float) -> float:
+    """The score as a number to compare; deployments of unknown quality compare by the rest."""
     if quality.value is None or quality.low is None or quality.high is None:
-        return speed
+        return extra
     value, caution = quality_points(quality.value, quality.low, quality.high)
-    return value - caution + speed
+    return value - caution + extra
 
 
 def memory_of(model: Model, variant: Variant, place: Place, settings: Settings) -> MemoryEstimate:

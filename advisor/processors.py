@@ -47,7 +47,7 @@ class Processor(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     guessed: tuple[str, ...] = ()  # numbers that stand in for unknown ones; they widen the interval
 
 
-STREAM_SHARE = 0.8  # of the data sheet's bandwidth that a measurement of reads reaches
+STREAM_SHARE = 0.8  # of the data sheet's bandwidth that reading reaches (Raspberry Pi 5: 13.98 of 17.1 GB/s)
 _TYPICAL_GHZ: dict[str | None, float] = {
     "phone": 2.6,
     "tablet": 2.6,
@@ -177,8 +177,8 @@ def _of_cpu(device: Device) -> Processor:
     bandwidth = device.memory.bandwidth_bytes_per_s
     source = device.sources.get("memory.bandwidth_bytes_per_s", "library")
     if device.memory.measured_bandwidth_bytes_per_s is not None and source.startswith("library"):
-        # What was measured here, unless the bandwidth was read from this machine's own tables. Efficiencies are fitted against data sheets; reading reaches about four fifths of those (STREAM on a
-        # Raspberry Pi 5: 13.98 of 17.1 GB/s).
+        # What was measured here, unless the bandwidth was read from this machine's own tables. Efficiencies are
+        # fitted against data sheets; reading reaches about four fifths of those.
         bandwidth = device.memory.measured_bandwidth_bytes_per_s / STREAM_SHARE
         share = 1.0
     return Processor(

@@ -1,12 +1,13 @@
-"""How deployments are put in order: quality first, then speed beyond the floor, in points of quality.
+"""How deployments are put in order: quality first, then speed beyond the floor, then memory, in points of quality.
 
-    score = quality - caution x standard_error(quality) + speed_points
+    score = quality - caution x standard_error(quality) + speed_points + memory_points
     speed_points = SPEED_POINTS_PER_DOUBLING x log2(clamp(tg / floor, 1, 4))
+    memory_points = -MEMORY_POINTS_PER_DOUBLING x log2(memory / 1 GB)
 
 Quality is in points of the general score (0-100). A model whose quality nobody measured has no score and stands
-below every model that has one. The three constants are choices, not measurements: half a standard error of
-caution, and one and a half points for each doubling of the decode speed up to four times the floor, past which
-nobody reads faster.
+below every model that has one. The constants are choices, not measurements: half a standard error of caution; one
+and a half points for each doubling of the decode speed up to four times the floor, past which nobody reads faster;
+and a quarter of a point for each halving of the memory, so that a file twice as big has to be better by something.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 CAUTION = 0.5
 SPEED_POINTS_PER_DOUBLING = 1.5
 SPEED_CAP = 4.0
+MEMORY_POINTS_PER_DOUBLING = 0.25
 # Half the width of an 80% interval of a normal distribution, in standard deviations.
 Z80 = 1.2816
 
@@ -28,18 +30,24 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     quality: float | None
     caution: float | None
     speed: float
+    memory: float
 
     @property
     def total(self) -> float | None:
         if self.quality is None or self.caution is None:
             return None
-        return self.quality - self.caution + self.speed
+        return self.quality - self.caution + self.speed + self.memory
 
 
 def speed_points(tg_tokens_per_s: float, floor: float) -> float:
     """Points for decoding faster than the floor (tokens per second); 0 at or below it."""
     ratio = tg_tokens_per_s / max(floor, 1.0)
     return SPEED_POINTS_PER_DOUBLING * math.log2(min(max(ratio, 1.0), SPEED_CAP))
+
+
+def memory_points(memory_bytes: float) -> float:
+    """Points for taking little memory (bytes); 0 at 1 GB."""
+    return -MEMORY_POINTS_PER_DOUBLING * math.log2(max(memory_bytes, 1.0) / 1e9)
 
 
 MAX_SPEED_POINTS = SPEED_POINTS_PER_DOUBLING * math.log2(SPEED_CAP)

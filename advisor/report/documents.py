@@ -61,6 +61,7 @@ class ScoreView(msgspec.Struct, frozen=True, kw_only=True):
     quality: float | None
     caution: float | None
     speed: float
+    memory: float
 
 
 class ShortfallView(msgspec.Struct, frozen=True, kw_only=True):

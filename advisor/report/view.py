@@ -118,6 +118,7 @@ def deployment_view(
             quality=candidate.score.quality,
             caution=candidate.score.caution,
             speed=candidate.score.speed,
+            memory=candidate.score.memory,
         ),
         pareto=pareto,
         license=model.license,
