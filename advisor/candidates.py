@@ -131,9 +131,7 @@ def distinct_variants(model: Model) -> tuple[Variant, ...]:
 
 def candidates(model: Model, variant: Variant, target: Target, workload: Workload) -> Iterator[Candidate]:
     """One candidate a processor (two where a part of the layers could be offloaded)."""
-    for place in target.places:
-        if not place.proven:
-            continue
+    for place in target.usable_places:
         assert model.architecture is not None
         layers = model.architecture.n_layer + 1 if place.processor.accelerator is not None else 0
         candidate = _first_that_fits(model, variant, target, place, layers, workload)

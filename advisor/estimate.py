@@ -57,7 +57,7 @@ def choose_place(target: Target, backend: str | None) -> Place:
     card, Hexagon beside Adreno on a phone). Raises InvalidInputError for a backend the device has nothing for.
     """
     if backend is None:
-        return next(place for place in target.places if place.proven)
+        return target.usable_places[0]
     try:
         wanted = msgspec.convert(backend, Backend)
     except msgspec.ValidationError:

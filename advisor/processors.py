@@ -23,7 +23,7 @@ from advisor.processor_tables import (
     LANES_BY_FEATURES,
     SHADER_TFLOPS,
 )
-from profiles.device import Accelerator, Backend, Device, DeviceClass
+from profiles.device import Accelerator, Backend, Cpu, Device, DeviceClass
 
 
 class Processor(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
@@ -102,14 +102,18 @@ def shader_flops_of(
 
 
 def processors(device: Device) -> tuple[Processor, ...]:
-    """The ways to run on `device`, accelerators first, then the CPU; empty when nothing is known about either."""
+    """The ways to run on `device`, accelerators first, then the CPU.
+
+    A card from the library comes without a host: its CPU is not listed, rather than listed and unknown.
+    """
     found = [
         processor
         for index, accelerator in enumerate(device.accelerators)
         for processor in [_of_accelerator(device, accelerator, index)]
         if processor is not None
     ]
-    found.append(_of_cpu(device))
+    if not found or device.cpu != Cpu():
+        found.append(_of_cpu(device))
     return tuple(found)
 
 

@@ -61,6 +61,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return self.host_bytes + max(own, default=0)
 
     @property
+    def usable_places(self) -> tuple[Place, ...]:
+        """The places a deployment may be put without being asked for; unproven ones only where nothing else is."""
+        return tuple(place for place in self.places if place.proven) or self.places
+
+    @property
     def cpu(self) -> Processor | None:
         """The processor that runs what is not offloaded."""
         return next((place.processor for place in self.places if place.processor.backend == "cpu"), None)
