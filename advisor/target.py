@@ -74,8 +74,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 def make_target(device: Device, workload: Workload, *, strict: bool = True) -> Target:
     """Choose the budget and the places to run.
 
-    Raises NotEnoughEvidenceError for a device whose memory is not known, unless `strict` is off: a speed can be
-    estimated without knowing what fits.
+    Raises NotEnoughEvidenceError for a device whose memory or bandwidth is not known, unless `strict` is off: a
+    speed can be estimated without knowing what fits, and memory without a speed.
     """
     memory = device.memory
     budget = workload.budget or ("now" if memory.budget_now_bytes is not None else "cleared")
@@ -93,6 +93,11 @@ def make_target(device: Device, workload: Workload, *, strict: bool = True) -> T
         raise NotEnoughEvidenceError(
             f"the memory of '{device.name or 'this device'}' is not known; give --memory-budget or "
             "memory.total_bytes in the device file"
+        )
+    if strict and all(place.processor.bandwidth_bytes_per_s is None for place in places):
+        raise NotEnoughEvidenceError(
+            f"no speed can be estimated for '{device.name or 'this device'}': give the name of its chip, or "
+            "memory.bandwidth_bytes_per_s, in the device file"
         )
     return Target(device=device, places=places, host_bytes=host, total_bytes=given, budget=budget)
 

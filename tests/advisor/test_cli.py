@@ -112,6 +112,18 @@ def test_a_device_file_with_a_string_for_bytes_is_refused_by_field(call: Any, tm
     assert "board.json" in err
 
 
+@pytest.mark.parametrize("known", [{"total_bytes": 8_000_000_000}, {"bandwidth_bytes_per_s": 50_000_000_000}])
+def test_a_device_too_little_is_known_of_ends_with_exit_code_4(
+    known: dict[str, int], call: Any, tmp_path: Path
+) -> None:
+    """Without memory or without bandwidth there is no answer, and the message says what to add."""
+    file = tmp_path / "board.json"
+    file.write_text(json.dumps({"name": "board", "memory": known}))
+    code, out, _ = call("recommend", "--device", str(file), "--json")
+    assert code == 4, out
+    assert "memory." in json.loads(out)["error"]["message"]
+
+
 def test_profile_json_can_be_fed_back_as_a_device_file(call: Any, tmp_path: Path) -> None:
     """The schema that is written is the schema that is read."""
     code, out, _ = call("profile", "--json")
