@@ -45,9 +45,8 @@ def main() -> None:
             f"  {' '.join(arguments):<46}{statistics.median(wall):6.3f} s ({min(wall):.3f} to {max(wall):.3f})"
             f"  {peak:5.1f} MB   budget {seconds} s{allowed}"
         )
-    print(
-        f"  {'estimate --batch, ' + str(BATCH_ROWS) + ' rows':<46}{batch_rate(program):6.0f} rows/s   budget 20000 rows/s"
-    )
+    rows = f"estimate --batch, {BATCH_ROWS} rows"
+    print(f"  {rows:<46}{batch_rate(program):6.0f} rows/s   budget 20000 rows/s")
 
 
 def run_once(command: list[str]) -> tuple[float, float]:

@@ -72,7 +72,13 @@ def test_long_prompts_lengthen_a_context_nobody_fixed() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("6GB", 6_000_000_000), ("6 GiB", 6 * 2**30), ("800m", 800_000_000), ("1.5g", 1_500_000_000), ("123456", 123456)],
+    [
+        ("6GB", 6_000_000_000),
+        ("6 GiB", 6 * 2**30),
+        ("800m", 800_000_000),
+        ("1.5g", 1_500_000_000),
+        ("123456", 123456),
+    ],
 )
 def test_sizes_are_decimal_unless_they_say_otherwise(text: str, size: int) -> None:
     """GB is ten to the ninth, GiB two to the thirtieth."""
