@@ -19,18 +19,18 @@ def main() -> None:
 def page() -> str:
     """The whole page: the help of the program and of every command, 80 columns wide."""
     parts = ["# Command line\n\nWritten by `make reference` from the program's own help.\n"]
-    parts += _section(cli, ["slm-advisor"])
+    parts += _section(cli, "slm-advisor", None)
     return "\n".join(parts)
 
 
-def _section(command: click.Command, path: list[str]) -> list[str]:
-    context = click.Context(command, info_name=" ".join(path), terminal_width=80, max_content_width=80)
-    parts = [f"## {' '.join(path)}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"]
+def _section(command: click.Command, name: str, parent: click.Context | None) -> list[str]:
+    context = click.Context(command, parent, info_name=name, terminal_width=80, max_content_width=80)
+    parts = [f"## {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"]
     if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
+        for child_name in command.list_commands(context):
+            child = command.get_command(context, child_name)
             if child is not None:
-                parts += _section(child, [*path, name])
+                parts += _section(child, child_name, context)
     return parts
 
 
