@@ -24,7 +24,8 @@ def page() -> str:
 
 
 def _section(command: click.Command, name: str, parent: click.Context | None) -> list[str]:
-    context = click.Context(command, parent, info_name=name, terminal_width=80, max_content_width=80)
+    settings = {**command.context_settings, "terminal_width": 80, "max_content_width": 80}
+    context = click.Context(command, parent, info_name=name, **settings)
     parts = [f"## {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"]
     if isinstance(command, click.Group):
         for child_name in command.list_commands(context):
