@@ -17,7 +17,8 @@ from advisor.candidates import (
     search,
 )
 from advisor.catalog import Model, Variant
-from advisor.target import Target
+from advisor.memory import MemoryEstimate
+from advisor.target import Place, Target
 from advisor.text import amount, rate, seconds
 from advisor.workload import Workload
 
@@ -105,9 +106,7 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
             f"first token after {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to "
             f"{seconds(speed.ttft_s.high)}) for a prompt of {workload.prompt_tokens} tokens"
         )
-    budget = candidate.place.memory_bytes if candidate.place.memory_bytes is not None else target.host_bytes
-    of = f" of {amount(budget)}" if budget is not None else ""
-    said.append(f"takes {amount(memory.reserved_high_bytes)}{of} at most, context {workload.context_length}")
+    said.append(f"takes {_memory_taken(memory, target, candidate.place)}")
     layers = candidate.model.architecture.n_layer + 1 if candidate.model.architecture is not None else 0
     if 0 < candidate.settings.offload_layers < layers:
         said.append(f"{candidate.settings.offload_layers} of {layers} layers fit on the accelerator")
@@ -118,6 +117,28 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
     if candidate.model.gated:
         said.append("the weights are gated: accept the licence on the Hub first")
     return tuple(said)
+
+
+def _memory_taken(memory: MemoryEstimate, target: Target, place: Place) -> str:
+    """The most a deployment may take beside the budget it comes out of, the accelerator's and the host's apart."""
+
+    def of(size: int, budget: int | None) -> str:
+        return amount(size) + (f" of {amount(budget)}" if budget is not None else "")
+
+    host, accelerator = memory.host_high_bytes, memory.accelerator_high_bytes
+    if target.total_bytes is not None:
+        return f"{of(host + accelerator, target.total_bytes)} at most"
+    if not accelerator:
+        return f"{of(host, target.host_bytes)} at most"
+    if place.shared:
+        return (
+            f"{of(host + accelerator, target.host_bytes)} at most, "
+            f"{of(accelerator, place.memory_bytes)} for the accelerator"
+        )
+    return (
+        f"{of(accelerator, place.memory_bytes)} on the accelerator and "
+        f"{of(host, target.host_bytes)} of main memory at most"
+    )
 
 
 def describe(shortfall: Shortfall) -> str:

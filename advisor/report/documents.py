@@ -115,6 +115,8 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True):
     host_budget_bytes: int | None
     budget_now_bytes: int | None
     budget_cleared_bytes: int | None
+    accelerator_budget_bytes: int | None  # of the accelerator that is tried first; null on a CPU
+    accelerator_shares_memory: bool  # its budget is a part of the host's
 
 
 class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +178,7 @@ class ExplanationDocument(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[ChangeView, ...]  # each suffices alone
     together: tuple[ChangeView, ...]  # where none does: all of these at once
     variants: tuple[VariantVerdict, ...]
+    notes: tuple[str, ...]
 
 
 class EstimateDocument(msgspec.Struct, frozen=True, kw_only=True):

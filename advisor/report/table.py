@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from advisor.evidence import Value
 from advisor.report.console import render
-from advisor.report.documents import DeploymentView, ExplanationDocument, RecommendationDocument
+from advisor.report.documents import (
+    DeploymentView,
+    ExplanationDocument,
+    RecommendationDocument,
+    VariantVerdict,
+)
 from advisor.text import amount, count, rate, seconds
 
 if TYPE_CHECKING:
@@ -57,7 +62,7 @@ def explanation_text(document: ExplanationDocument) -> str:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    parts: list[RenderableType] = [document.summary + "."]
+    parts: list[RenderableType] = [_header(document), "", document.summary + "."]
     if document.deployment is not None and document.fits:
         parts.extend(f"  - {reason}" for reason in document.deployment.why)
     if document.changes:
@@ -69,7 +74,7 @@ def explanation_text(document: ExplanationDocument) -> str:
     if document.variants:
         parts.append("")
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-        for heading in ("quant", "bits", "file", "memory", "tok/s", "quality"):
+        for heading in ("quant", "bits", "file", "memory", "min tok/s", "quality"):
             table.add_column(heading, justify="left" if heading == "quant" else "right", no_wrap=True)
         table.add_column("ruled out by")
         for variant in document.variants:
@@ -78,11 +83,13 @@ def explanation_text(document: ExplanationDocument) -> str:
                 f"{variant.bits_per_weight:.2f}",
                 amount(variant.file_bytes),
                 "-" if variant.memory_bytes is None else amount(variant.memory_bytes),
-                "-" if variant.tg_tokens_per_s is None else rate(variant.tg_tokens_per_s.value),
+                "-" if variant.tg_tokens_per_s is None else rate(variant.tg_tokens_per_s.low),
                 "-" if variant.quality is None else f"{variant.quality:.1f}",
-                "fits" if variant.fits else ", ".join(short.constraint for short in variant.shortfalls),
+                "fits" if variant.fits else _ruled_out_by(variant),
             )
         parts.append(table)
+        parts.append("\nMemory: high end. Tokens/s: low end. The limits are held against these.")
+    parts.extend(f"Note: {note}." for note in document.notes)
     return render(*parts)
 
 
@@ -93,11 +100,12 @@ def deployment_lines(deployment: DeploymentView) -> list[RenderableType]:
         f"{deployment.name}:{deployment.quant}  ({deployment.model})",
         f"  {count(deployment.parameters)} parameters, {deployment.bits_per_weight:.2f} bits per weight, "
         f"file {amount(deployment.file_bytes)}, licence {deployment.license or 'not known'}",
-        f"  on {deployment.processor or 'unnamed'} ({deployment.backend}), context {settings.context_length}, "
-        f"KV {settings.type_k}/{settings.type_v}, micro-batch {settings.micro_batch}, "
+        f"  on {deployment.processor or 'unnamed'} ({deployment.backend}), "
         f"{settings.offload_layers} of {settings.n_layer + 1} layers offloaded",
-        f"  memory      {_bytes_interval(memory.reserved_bytes)} reserved, "
-        f"{_bytes_interval(memory.resident_bytes)} resident",
+        f"  context {settings.context_length}, KV {settings.type_k}/{settings.type_v}, "
+        f"micro-batch {settings.micro_batch}",
+        f"  memory      {_bytes_interval(memory.reserved_bytes)} reserved",
+        f"              {_bytes_interval(memory.resident_bytes)} resident",
     ]
     lines += [
         f"    {name.removesuffix('_bytes'):<22}{amount(size):>10}"
@@ -125,7 +133,14 @@ def deployment_lines(deployment: DeploymentView) -> list[RenderableType]:
     return list(lines)
 
 
-def _header(document: RecommendationDocument) -> str:
+def _ruled_out_by(variant: VariantVerdict) -> str:
+    """The constraints in one word each, so that three of them stay on a line."""
+    short = {"host memory": "memory", "accelerator memory": "memory", "decode speed": "tok/s"}
+    words = (short.get(shortfall.constraint, shortfall.constraint) for shortfall in variant.shortfalls)
+    return ", ".join(dict.fromkeys(words))
+
+
+def _header(document: RecommendationDocument | ExplanationDocument) -> str:
     device, workload = document.device, document.workload
     lines = [f"{device.name or 'This device'}: {', '.join(device.processors) or 'no processor'}"]
     if device.host_budget_bytes is not None:
@@ -135,11 +150,16 @@ def _header(document: RecommendationDocument) -> str:
         word = {"now": "free now", "cleared": "with other applications closed", "given": "as you said"}[
             device.budget
         ]
+        own = device.accelerator_budget_bytes
+        if own is not None and device.accelerator_shares_memory and own < device.host_budget_bytes:
+            other += f", {amount(own)} of it for the accelerator"
         lines.append(f"Memory: {amount(device.host_budget_bytes)} {word}{other}")
+    if device.accelerator_budget_bytes is not None and not device.accelerator_shares_memory:
+        lines.append(f"Accelerator memory: {amount(device.accelerator_budget_bytes)}")
     languages = f" in {', '.join(workload.languages)}" if workload.languages else ""
     lines.append(
         f"Task: {workload.task}{languages}, context {workload.context_length}, at least "
-        f"{rate(workload.min_tg_tokens_per_s)} tok/s, first token within {seconds(workload.max_ttft_s)}"
+        f"{rate(workload.min_tg_tokens_per_s)} tok/s, first token in {seconds(workload.max_ttft_s)}"
     )
     return "\n".join(lines)
 

@@ -63,6 +63,7 @@ def explanation_document(explanation: Explanation, target: Target, workload: Wor
         changes=tuple(change_view(change) for change in explanation.changes),
         together=tuple(change_view(change) for change in explanation.together),
         variants=tuple(_verdict(variant) for variant in explanation.variants),
+        notes=_notes(target),
     )
 
 
@@ -134,6 +135,7 @@ def deployment_view(
 
 def device_summary(target: Target) -> DeviceSummary:
     memory = target.device.memory
+    place = next((place for place in target.usable_places if place.memory_bytes is not None), None)
     return DeviceSummary(
         name=target.device.name,
         class_=target.device.class_,
@@ -144,6 +146,8 @@ def device_summary(target: Target) -> DeviceSummary:
         host_budget_bytes=target.host_bytes,
         budget_now_bytes=memory.budget_now_bytes,
         budget_cleared_bytes=memory.budget_cleared_bytes,
+        accelerator_budget_bytes=None if place is None else place.memory_bytes,
+        accelerator_shares_memory=place is not None and place.shared,
     )
 
 
@@ -240,4 +244,14 @@ def _notes(target: Target) -> tuple[str, ...]:
     ]
     if unverified:
         notes.append("the memory bandwidth of this device is not from a checked source; speeds may be off")
+    notes.extend(
+        f"memory: {note.message}"
+        for note in target.device.notes
+        if note.field == "memory.total_bytes" and "smallest" in note.message and target.budget != "given"
+    )
+    measured = target.device.memory.measured_bandwidth_bytes_per_s
+    if measured is not None:
+        notes.append(
+            f"speeds rest on a memory bandwidth of {measured / 1e9:.0f} GB/s, measured on this machine"
+        )
     return tuple(notes)
