@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from advisor.cli.output import write_error
+from advisor.cli.output import narrate, write_error
 
 # name -> (module, attribute, one line for --help). The line stands here so that --help imports no command.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -110,6 +110,11 @@ def run(args: list[str] | None = None) -> int:
             sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        if as_json:
+            return write_error("no command was given", 2, as_json=True, usage=_usage(error))
+        narrate(error.format_message())
+        return 2
     except click.ClickException as error:
         return write_error(error.format_message(), 2, as_json=as_json, usage=_usage(error))
     except (click.Abort, KeyboardInterrupt):
