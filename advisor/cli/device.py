@@ -176,12 +176,12 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
         ("budget now", _gib(memory.budget_now_bytes), "memory.budget_now_bytes"),
         ("budget cleared", _gib(memory.budget_cleared_bytes), "memory.budget_cleared_bytes"),
         (
-            "bandwidth (spec)",
+            "bandwidth, spec",
             _scaled(memory.bandwidth_bytes_per_s, 1e9, "GB/s"),
             "memory.bandwidth_bytes_per_s",
         ),
         (
-            "bandwidth (measured)",
+            "bandwidth, measured",
             _scaled(memory.measured_bandwidth_bytes_per_s, 1e9, "GB/s"),
             "memory.measured_bandwidth_bytes_per_s",
         ),
