@@ -99,7 +99,10 @@ def make_settings(
             raise InvalidInputError(f"offload-layers {offload_layers}: there is no accelerator to offload to")
         offload_layers = 0
     kv_type, default_batch = COMFORT[0]
-    type_k, type_v = _kv_type("type-k", type_k or kv_type), _kv_type("type-v", type_v or kv_type)
+    type_k, type_v = (
+        _kv_type(name, kv_type if given is None else given)
+        for name, given in (("type-k", type_k), ("type-v", type_v))
+    )
     problem = kv_type_problem(model.architecture, type_k, type_v)
     if problem is not None:
         raise InvalidInputError(f"{model.name} cannot have a KV cache of {type_k}/{type_v}: {problem}")
@@ -163,9 +166,7 @@ class _Batch:
         identity: str | int | float | None = None
         try:
             if len(line) > MAX_LINE_BYTES:
-                raise InvalidInputError(
-                    f"the line has {len(line)} bytes, more than the {MAX_LINE_BYTES} allowed"
-                )
+                raise InvalidInputError(f"the line is longer than the {MAX_LINE_BYTES} bytes allowed")
             row = self._strict.decode(line)
             identity = row.id
             return self._estimate(row)
@@ -173,12 +174,17 @@ class _Batch:
             return ErrorLine(id=identity, error=str(error), nearest=tuple(getattr(error, "nearest", ())))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return ErrorLine(id=_identity_of(line), error=f"not a row: {error}")
+        except Exception as error:  # a fault of ours that one row brings out must not cost the others
+            return ErrorLine(id=identity, error=f"internal error: {type(error).__name__}: {error}")
 
     def _estimate(self, row: Row) -> Line:
-        prepared = self._prepare(row)
         n_prompt = _tokens("n_prompt", row.n_prompt, 512)
         n_gen = _tokens("n_gen", row.n_gen, 128)
         depth = _tokens("depth", row.depth, 0)
+        context = row.context_length
+        if context is None:  # one that holds all the tokens of the row
+            context = max(BATCH_CONTEXT, -(-(depth + n_prompt + n_gen) // 1024) * 1024)
+        prepared = self._prepare(row, context)
         speed = estimate_speed(
             prepared.processor,
             prepared.load,
@@ -209,7 +215,7 @@ class _Batch:
             assumptions=() if speed is None else speed.assumptions,
         )
 
-    def _prepare(self, row: Row) -> _Prepared:
+    def _prepare(self, row: Row, context: int) -> _Prepared:
         key: str | bytes | None
         key = row.device if isinstance(row.device, str) else msgspec.json.encode(row.device)
         signature = (
@@ -217,7 +223,7 @@ class _Batch:
             row.model,
             row.quant,
             row.backend,
-            row.context_length,
+            context,
             row.type_k,
             row.type_v,
             row.micro_batch,
@@ -228,10 +234,10 @@ class _Batch:
         if prepared is None:
             if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.clear()
-            prepared = self._prepared[signature] = self._make(row, key)
+            prepared = self._prepared[signature] = self._make(row, key, context)
         return prepared
 
-    def _make(self, row: Row, key: str | bytes) -> _Prepared:
+    def _make(self, row: Row, key: str | bytes, context: int) -> _Prepared:
         model = self._catalog.find(row.model)
         variant = model.variant(parse_preset(row.quant))
         target = self._target(row.device, key)
@@ -239,7 +245,7 @@ class _Batch:
         settings = make_settings(
             place,
             model,
-            context_length=row.context_length if row.context_length is not None else BATCH_CONTEXT,
+            context_length=context,
             type_k=row.type_k,
             type_v=row.type_v,
             micro_batch=row.micro_batch,

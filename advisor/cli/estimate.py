@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -58,6 +59,7 @@ def estimate(
     if batch is not None:
         if model is not None:
             raise click.UsageError("give MODEL:QUANT or --batch, not both", click.get_current_context())
+        _refuse_beside_batch(click.get_current_context())
         return _run_batch(batch)
     if model is None:
         raise click.UsageError("MODEL:QUANT or --batch is missing", click.get_current_context())
@@ -111,6 +113,19 @@ def estimate(
     return 0
 
 
+def _refuse_beside_batch(context: click.Context) -> None:
+    """What a row says is all there is: an option beside it would look as if it counted."""
+    unset = click.core.ParameterSource.DEFAULT
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in ("model", "batch", "as_json")
+        and context.get_parameter_source(str(option.name)) is not unset
+    ]
+    if given:
+        raise click.UsageError(f"with --batch, write into the rows what {', '.join(given)} says", context)
+
+
 def _run_batch(source: str) -> int:
     """Stream rows to answers; 3 if any line could not be answered."""
     import msgspec
@@ -119,7 +134,6 @@ def _run_batch(source: str) -> int:
 
     encoder = msgspec.json.Encoder()
     failed = 0
-    out = sys.stdout.buffer
     buffer = bytearray()
     for answer in estimate_lines(_lines(source)):
         failed += isinstance(answer, ErrorLine)
@@ -127,18 +141,35 @@ def _run_batch(source: str) -> int:
         buffer += b"\n"
         # A pipe from a live producer gets each answer at once; a file is answered in blocks.
         if source == "-" or len(buffer) > 1 << 16:
-            out.write(buffer)
-            buffer.clear()
-            if source == "-":
-                out.flush()
-    out.write(buffer)
-    out.flush()
+            _write(buffer, flush=source == "-")
+    _write(buffer, flush=True)
     return 3 if failed else 0
+
+
+def _write(buffer: bytearray, *, flush: bool) -> None:
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(buffer)
+        if flush:
+            sys.stdout.buffer.flush()
+    buffer.clear()
 
 
 def _lines(source: str) -> Iterator[bytes]:
     if source == "-":
-        yield from sys.stdin.buffer
+        if sys.stdin is None:
+            raise click.UsageError("standard input is closed; there are no rows to read")
+        yield from _bounded(sys.stdin.buffer)
         return
     with Path(source).open("rb") as file:
-        yield from file
+        yield from _bounded(file)
+
+
+def _bounded(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one that is too long for a row the start, so that no line fills the memory."""
+    from advisor.estimate import MAX_LINE_BYTES
+
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        rest = line if len(line) > MAX_LINE_BYTES else b""
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(MAX_LINE_BYTES)
+        yield line

@@ -39,8 +39,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+class ReaderGoneError(Exception):
+    """A broken pipe under a name that click does not know: of its own accord it would exit with code 1."""
+
+
 class LazyGroup(click.Group):
     """A click group that imports a command's module when the command is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -119,7 +129,7 @@ def run(args: list[str] | None = None) -> int:
         return write_error(error.format_message(), 2, as_json=as_json, usage=_usage(error))
     except (click.Abort, KeyboardInterrupt):
         return write_error("interrupted", 130, as_json=as_json)
-    except BrokenPipeError:
+    except (ReaderGoneError, BrokenPipeError):
         # The reader has gone (`| head`): a clean end. Keep Python from complaining at shutdown.
         _silence_stdout()
         return 0

@@ -6,6 +6,7 @@ script can tell what it reads and what it was made with.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 import msgspec
 
 SCHEMA_VERSION = 1
+
+# What names and files could do to a terminal: control characters but for line feed, tab and the colours that rich
+# sets, and marks that turn the direction of writing.
+_CONTROL = re.compile(r"(?!\x1b\[[\d;]*m)[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def tool_version() -> str:
@@ -41,13 +46,29 @@ def write_json(schema: str, body: Mapping[str, Any] | msgspec.Struct) -> None:
     """One indented JSON document on stdout: the envelope, then the fields of `body`."""
     fields = body if isinstance(body, Mapping) else msgspec.to_builtins(body)
     document = {**envelope(schema), **fields}
-    write_text(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        import json
+
+        plain = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
+        encoded = plain.encode("utf-8", "replace")
+    text = msgspec.json.format(encoded, indent=2).decode() + "\n"
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:  # JSON has a spelling for every character
+        import json
+
+        sys.stdout.write(json.dumps(json.loads(text), indent=2) + "\n")
 
 
 def write_text(text: str) -> None:
     """Text on stdout; characters that its encoding lacks are replaced instead of ending the program."""
     if sys.stdout is None:
         return
+    text = _harmless(text)
     try:
         sys.stdout.write(text)
     except UnicodeEncodeError:
@@ -55,10 +76,16 @@ def write_text(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
 
 
+def _harmless(text: str) -> str:
+    """Text in which control characters are spelled out ("\\x1b") and no longer obeyed."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
 def narrate(text: str) -> None:
     """A line for people on stderr."""
     if sys.stderr is None:
         return
+    text = _harmless(text)
     try:
         sys.stderr.write(text + "\n")
     except UnicodeEncodeError:
@@ -76,8 +103,8 @@ def write_error(
             write_json("error", {"error": {"exit_code": code, "message": message, "nearest": list(nearest)}})
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except OSError:
-            pass
+        except OSError as error:
+            narrate(f"slm-advisor: {message} (and stdout cannot be written: {error.strerror or error})")
         return code
     narrate(f"slm-advisor: {message}")
     if nearest:

@@ -192,3 +192,96 @@ def test_start_up_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == b"[]"
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a shell command in which `slm-advisor` is this installation's."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        env={**os.environ, "PATH": path, **environment},
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_reader_that_leaves_a_long_answer_is_a_clean_end(tmp_path: Path) -> None:
+    """`estimate --batch | head -1` ends with exit code 0 while the batch is still being written."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        '{"id": 1, "device": "Pixel 9", "model": "qwen2.5-1.5b", "quant": "Q4_K_M"}\n' * 5000,
+        encoding="utf-8",
+    )
+    done = shell(f"slm-advisor estimate --batch {rows} | head -1; exit ${{PIPESTATUS[0]}}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "said"), [("<&-", 2, b"standard input is closed"), (">&- </dev/null", 0, b"")]
+)
+def test_a_batch_with_a_closed_stream_ends_cleanly(closed: str, code: int, said: bytes) -> None:
+    """Neither a closed stdin nor a closed stdout is an internal error."""
+    done = shell(f"slm-advisor estimate --batch - {closed}")
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert b"internal error" not in done.stderr
+
+
+def test_an_option_beside_a_batch_is_refused(call: Any) -> None:
+    """`--batch rows.jsonl --device 'Pixel 9'` would answer for this machine: it is refused instead."""
+    code, out, err = call("estimate", "--batch", "rows.jsonl", *PHONE, "--threads", "2")
+    assert (code, out) == (2, "")
+    assert "--device, --threads" in err
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory() -> None:
+    """A line that is too long is read past in pieces and gets an error line; the next one is answered."""
+    done = shell(
+        "ulimit -v 1500000; (head -c 2000000000 /dev/zero; echo; "
+        """echo '{"id": 2, "device": "Pixel 9", "model": "qwen2.5-1.5b", "quant": "Q4_K_M"}') """
+        "| slm-advisor estimate --batch -"
+    )
+    assert done.returncode == 3, done.stderr
+    bad, good = (json.loads(line) for line in done.stdout.splitlines())
+    assert "longer than" in bad["error"]
+    assert good["id"] == 2
+
+
+def test_a_name_that_is_not_utf8_is_an_error_document() -> None:
+    """Bytes that no character has are replaced, and the error is still one JSON document with exit code 2."""
+    done = shell("slm-advisor recommend --device $'\\xff.json' --json")
+    assert done.returncode == 2, done.stderr
+    assert json.loads(done.stdout)["error"]["exit_code"] == 2
+
+
+def test_json_keeps_its_characters_where_stdout_is_ascii(tmp_path: Path) -> None:
+    """JSON spells a character that the encoding lacks; it does not lose it."""
+    file = tmp_path / "board.json"
+    file.write_text('{"name": "基板", "memory": {"total_bytes": 8000000000}}', encoding="utf-8")
+    done = program("profile", "--device", str(file), "--json", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"] == "基板"
+
+
+def test_control_characters_do_not_reach_the_terminal(call: Any, tmp_path: Path) -> None:
+    """What a name or an argument could do to a terminal is spelled out instead."""
+    file = tmp_path / "board.json"
+    file.write_text(
+        json.dumps({"name": "x\x1b]0;title\x07\u202ey\r", "memory": {"total_bytes": 8_000_000_000}}),
+        encoding="utf-8",
+    )
+    code, out, _ = call("profile", "--device", str(file))
+    assert code == 0
+    _, _, err = call("recommend", "--device", "\x1b[31;5Hred\x9b2J")
+    for text in (out, err):
+        assert not any(mark in text for mark in "\x1b\x07\x9b\r\u202e")
+    assert "\\x1b" in out
+
+
+def test_a_full_disk_is_told_even_under_json() -> None:
+    """Where no document can be written, stderr says what happened."""
+    done = shell("slm-advisor recommend --device 'Pixel 9' --json > /dev/full")
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr

@@ -105,3 +105,33 @@ def test_no_bytes_break_a_batch(junk: bytes) -> None:
     """Any line gives an answer or an error line."""
     for line in estimate_lines([junk]):
         assert isinstance(line, Line | ErrorLine)
+
+
+def test_a_context_that_is_not_given_holds_the_tokens_of_the_row() -> None:
+    """A prompt of 30,000 tokens needs the memory of a context that holds it."""
+    short, long = answer(), answer(n_prompt=30_000)
+    assert isinstance(short, Line)
+    assert isinstance(long, Line)
+    assert long.memory_bytes.value > short.memory_bytes.value
+    given = answer(n_prompt=30_000, context_length=30_720)
+    assert isinstance(given, Line)
+    assert long.memory_bytes == given.memory_bytes
+
+
+def test_a_fault_of_ours_in_a_row_does_not_end_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row gets an error line that says so, and the others go on."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("advisor.estimate.estimate_speed", broken)
+    line = answer()
+    assert isinstance(line, ErrorLine)
+    assert (line.id, line.error) == (7, "internal error: ZeroDivisionError: division by zero")
+
+
+def test_an_empty_cache_type_is_refused() -> None:
+    """An empty text is not the default."""
+    line = answer(type_k="")
+    assert isinstance(line, ErrorLine)
+    assert "type-k ''" in line.error
