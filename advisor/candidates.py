@@ -19,6 +19,7 @@ from advisor.catalog import Model, Variant, family_matches
 from advisor.licenses import allows
 from advisor.memory import MemoryEstimate, Settings, estimate_memory, kv_type_problem
 from advisor.quality import Quality, estimate_quality
+from advisor.quantization_loss import variant_loss
 from advisor.score import MAX_SPEED_POINTS, Score, memory_points, quality_points, speed_points
 from advisor.speed import SpeedEstimate, estimate_speed, load_of
 from advisor.target import Place, Target
@@ -38,11 +39,14 @@ Constraint = Literal[
     "accelerator memory",  # bytes
     "decode speed",  # tokens per second
     "first token",  # seconds
-    "speed",  # the device's numbers do not suffice for an estimate
+    "no estimate",  # the device's numbers do not suffice for one
 ]
 
 COMFORT: tuple[tuple[str, int], ...] = (("f16", 512), ("f16", 128), ("q8_0", 512), ("q8_0", 128))
 """KV cache type and micro-batch, in the order they are tried."""
+
+UNSCORED = 25.0
+"""Points to weigh the loss of a model nobody scored by; about the middle of those that have a score."""
 
 SAME_SIZE = 0.005
 """Two labels whose tensors differ by less than this share of bytes are one variant under two names."""
@@ -96,7 +100,7 @@ def exclusions(model: Model, workload: Workload) -> tuple[Shortfall, ...]:
     if model.unsupported is not None or model.architecture is None or not model.variants:
         reason = model.unsupported or "its tensors are not known"
         found.append(Shortfall(constraint="engine", reason=reason))
-    elif not model.verified:
+    elif not model.verified and not model.own:
         found.append(Shortfall(constraint="dimensions", reason="its parameter count does not confirm them"))
     if workload.families and not family_matches(model.family, workload.families):
         found.append(
@@ -164,11 +168,13 @@ def search(model: Model, target: Target, workload: Workload) -> Search:
     for variant in [variant for variant in variants if _may_fit(variant, target, workload)] or variants[-1:]:
         if found is not None:
             best_case = estimate_quality(model, variant, workload.task, workload.languages)
-            if _rank(best_case, MAX_SPEED_POINTS + lightest) <= found_rank:
+            if _rank(model, variant, best_case, MAX_SPEED_POINTS + lightest) <= found_rank:
                 break
         for candidate in candidates(model, variant, target, workload):
             if candidate.feasible:
-                rank = _rank(candidate.quality, candidate.score.speed + candidate.score.memory)
+                rank = _rank(
+                    model, variant, candidate.quality, candidate.score.speed + candidate.score.memory
+                )
                 if found is None or rank > found_rank:
                     found, found_rank = candidate, rank
             elif found is None and (nearest is None or candidate.severity < nearest.severity):
@@ -194,7 +200,7 @@ def evaluate(
     speed = _speed(model, variant, target, place, settings, workload)
     if speed is None:
         reason = f"the bandwidth of {place.processor.name or 'this processor'} is not known"
-        shortfalls.append(Shortfall(constraint="speed", reason=reason))
+        shortfalls.append(Shortfall(constraint="no estimate", reason=reason))
     else:
         shortfalls.extend(speed_shortfalls(speed, workload))
     quality = estimate_quality(
@@ -323,10 +329,14 @@ def _score(
     return Score(quality=value, caution=caution, speed=fast, memory=light)
 
 
-def _rank(quality: Quality, extra: float) -> float:
-    """The score as a number to compare; deployments of unknown quality compare by the rest."""
+def _rank(model: Model, variant: Variant, quality: Quality, extra: float) -> float:
+    """The score as a number to compare within one model.
+
+    Where the quality is unknown its loss is known all the same, in shares of it: variants of such a model compare
+    as if it had UNSCORED points, or the smallest file would always win. The number is shown to nobody.
+    """
     if quality.value is None or quality.low is None or quality.high is None:
-        return extra
+        return extra - variant_loss(model, variant, "f16", "f16", UNSCORED).points.value
     value, caution = quality_points(quality.value, quality.low, quality.high)
     return value - caution + extra
 

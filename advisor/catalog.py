@@ -97,6 +97,11 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     variants: tuple[Variant, ...] = ()
 
     @property
+    def own(self) -> bool:
+        """The user added it: its dimensions are those of the user's own file."""
+        return self.id.startswith("local/")
+
+    @property
     def runnable(self) -> bool:
         """llama.cpp runs it and its dimensions are known, so that it can be sized and recommended."""
         return self.unsupported is None and self.architecture is not None and bool(self.variants)

@@ -107,16 +107,24 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
             f"{seconds(speed.ttft_s.high)}) for a prompt of {workload.prompt_tokens} tokens"
         )
     said.append(f"takes {_memory_taken(memory, target, candidate.place)}")
-    layers = candidate.model.architecture.n_layer + 1 if candidate.model.architecture is not None else 0
-    if 0 < candidate.settings.offload_layers < layers:
-        said.append(f"{candidate.settings.offload_layers} of {layers} layers fit on the accelerator")
-    if candidate.settings.type_k != "f16":
-        said.append(f"the KV cache is {candidate.settings.type_k} so that it fits")
+    said.append(f"run on {_settings(candidate)}")
+    if candidate.model.gguf_repos:
+        said.append(f"ready-made files: {candidate.model.gguf_repos[0]}")
     if candidate.variant.needs_imatrix:
         said.append("needs an importance matrix to be built well")
     if candidate.model.gated:
         said.append("the weights are gated: accept the licence on the Hub first")
     return tuple(said)
+
+
+def _settings(candidate: Candidate) -> str:
+    settings, processor = candidate.settings, candidate.place.processor
+    place = f"{processor.name or 'this device'} ({processor.backend})"
+    if processor.accelerator is None:
+        place += f" with {settings.threads} thread{'s' if settings.threads != 1 else ''}"
+    elif candidate.model.architecture is not None:
+        place += f" with {settings.offload_layers} of {candidate.model.architecture.n_layer + 1} layers on it"
+    return f"{place}: context {settings.context_length}, KV cache {settings.type_k}, micro-batch {settings.micro_batch}"
 
 
 def _memory_taken(memory: MemoryEstimate, target: Target, place: Place) -> str:
@@ -169,7 +177,7 @@ def describe(shortfall: Shortfall) -> str:
             return f"llama.cpp cannot run it: {shortfall.reason}"
         case "dimensions":
             return f"its dimensions are not certain: {shortfall.reason}"
-        case "speed":
+        case "no estimate":
             return f"no estimate: {shortfall.reason}"
 
 

@@ -40,11 +40,12 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
 def recommend(models: Iterable[Model], target: Target, workload: Workload) -> Recommendation:
     """Rank the models for a workload on a target.
 
-    Raises InvalidInputError for a family or licence filter that no model of the catalog could meet.
+    Raises InvalidInputError for a family, licence or language that no model of the catalog has.
     """
     models = tuple(models)
     check_licenses(workload.licenses, models)
     _check_families(workload.families, models)
+    _check_languages(workload.languages, models)
     ranked: list[Candidate] = []
     excluded: list[Exclusion] = []
     for model in models:
@@ -62,7 +63,9 @@ def recommend(models: Iterable[Model], target: Target, workload: Workload) -> Re
     return Recommendation(ranked=tuple(ranked), pareto=pareto_front(ranked), excluded=tuple(excluded))
 
 
-NO_PROCESSOR = Shortfall(constraint="speed", reason="the device has no processor that llama.cpp can use")
+NO_PROCESSOR = Shortfall(
+    constraint="no estimate", reason="the device has no processor that llama.cpp can use"
+)
 
 
 def pareto_front(ranked: Sequence[Candidate]) -> frozenset[str]:
@@ -103,3 +106,13 @@ def _check_families(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
     for word in wanted:
         if not any(family_matches(family, (word,)) for family in families):
             raise InvalidInputError(f"family '{word}' is not in the catalog; choose of {', '.join(families)}")
+
+
+def _check_languages(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
+    known = {language for model in models for language in model.languages or ()}
+    for code in wanted:
+        if code not in known:
+            raise InvalidInputError(
+                f"language '{code}' is in no model's list; codes are ISO 639-1, such as ja, zh, ko, en: "
+                f"choose of {', '.join(sorted(known))}"
+            )

@@ -20,7 +20,9 @@ def rate(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: "0.8 s", "12 s", "3 min"."""
+    """A duration: "<0.1 s", "0.8 s", "12 s", "3 min"."""
+    if value < 0.05:
+        return "<0.1 s"
     if value >= 120:
         return f"{value / 60:.0f} min"
     return f"{value:.0f} s" if value >= 9.95 else f"{value:.1f} s"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from advisor.cli.output import narrate, write_json, write_text
+from advisor.text import amount
 from profiles.device import DeviceClass
 
 if TYPE_CHECKING:
@@ -172,9 +173,9 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
         ("clock, base", _scaled(cpu.base_hz, 1e9, "GHz"), "cpu.base_hz"),
         ("clock, boost", _scaled(cpu.boost_hz, 1e9, "GHz"), "cpu.boost_hz"),
         ("memory", _memory(memory.total_bytes, memory.type), "memory.total_bytes"),
-        ("cgroup limit", _gib(memory.limit_bytes), "memory.limit_bytes"),
-        ("budget now", _gib(memory.budget_now_bytes), "memory.budget_now_bytes"),
-        ("budget cleared", _gib(memory.budget_cleared_bytes), "memory.budget_cleared_bytes"),
+        ("cgroup limit", _amount(memory.limit_bytes), "memory.limit_bytes"),
+        ("budget now", _amount(memory.budget_now_bytes), "memory.budget_now_bytes"),
+        ("budget cleared", _amount(memory.budget_cleared_bytes), "memory.budget_cleared_bytes"),
         (
             "bandwidth, spec",
             _scaled(memory.bandwidth_bytes_per_s, 1e9, "GB/s"),
@@ -191,11 +192,11 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
         shared = " (shares main memory)" if accelerator.shared_memory else ""
         details = [
             accelerator.backend,
-            _gib(accelerator.memory_bytes),
-            f"{_gib(accelerator.memory_free_bytes)} free"
+            _amount(accelerator.memory_bytes),
+            f"{_amount(accelerator.memory_free_bytes)} free"
             if accelerator.memory_free_bytes is not None
             else None,
-            f"limit {_gib(accelerator.memory_limit_bytes)}" if accelerator.memory_limit_bytes else None,
+            f"limit {_amount(accelerator.memory_limit_bytes)}" if accelerator.memory_limit_bytes else None,
             _scaled(accelerator.memory_bandwidth_bytes_per_s, 1e9, "GB/s"),
             _scaled(accelerator.fp16_flops, 1e12, "TFLOPS"),
             accelerator.compute_capability,
@@ -203,8 +204,8 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
         ]
         facts.append((f"accelerator {i}", f"{accelerator.name or 'unnamed'}{shared}", f"{path}.name"))
         facts.append(("", ", ".join(d for d in details if d), f"{path}.memory_bandwidth_bytes_per_s"))
-    place = f"{_gib(storage.models_free_bytes)} free at {storage.models_path}"
-    temporary = f"{_gib(storage.temporary_free_bytes)} free at {storage.temporary_path}"
+    place = f"{_amount(storage.models_free_bytes)} free at {storage.models_path}"
+    temporary = f"{_amount(storage.temporary_free_bytes)} free at {storage.temporary_path}"
     battery = f", battery {power.battery_percent:g}%" if power.battery_percent is not None else ""
     facts += [
         ("models go to", place if storage.models_free_bytes is not None else None, "storage.models_path"),
@@ -245,11 +246,11 @@ def _caches(device: Device) -> str | None:
 
 
 def _memory(total: int | None, kind: str | None) -> str | None:
-    return " ".join(filter(None, (_gib(total), kind))) or None
+    return " ".join(filter(None, (_amount(total), kind))) or None
 
 
-def _gib(value: int | None) -> str | None:
-    return None if value is None else f"{value / 2**30:.1f} GiB"
+def _amount(value: int | None) -> str | None:
+    return None if value is None else amount(value)
 
 
 def _scaled(value: float | None, unit: float, name: str) -> str | None:

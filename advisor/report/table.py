@@ -28,6 +28,7 @@ def recommendation_text(document: RecommendationDocument, *, verbose: bool = Fal
         parts.append(
             "tok/s and seconds: estimate (80% interval), evidence: "
             f"{_evidence(document.recommendations)}. Memory: high end.\n"
+            "Best first: quality, less where it is uncertain, more for speed and little memory.\n"
             "* nothing else is better in quality, speed and memory at once."
         )
         if verbose:

@@ -188,3 +188,19 @@ def test_asking_for_more_never_lets_more_models_in(
 def test_a_family_word_matches_its_generations(family: str, word: str, matches: bool) -> None:
     """A bare name takes all generations, a name with a number only that one."""
     assert family_matches(family, (word,)) is matches
+
+
+def test_a_model_nobody_scored_is_not_given_its_smallest_file_for_that(ask: Ask, catalog: Catalog) -> None:
+    """Its quality is unknown, what a quantization costs it is not: a 150M model in one bit is no answer."""
+    target, workload = ask("laptop", task="general")
+    model = catalog.find("llm-jp-3-150m-instruct3")
+    candidate = explain(model, None, target, workload).candidate
+    assert candidate is not None
+    assert candidate.quality.value is None
+    assert candidate.variant.bits_per_weight > 4
+
+
+def test_a_language_no_model_lists_is_refused(ask: Ask, catalog: Catalog) -> None:
+    """ "jp" is a country: the message offers the codes there are, "ja" among them."""
+    with pytest.raises(InvalidInputError, match=r"'jp'.*ja"):
+        recommend(catalog.models, *ask("laptop", languages=("jp",)))
