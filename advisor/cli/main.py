@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from advisor.cli.output import narrate, write_error
+from advisor.cli.output import abandon_stdout, narrate, write_error
 
 # name -> (module, attribute, one line for --help). The line stands here so that --help imports no command.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -130,12 +130,15 @@ def run(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return write_error("interrupted", 130, as_json=as_json)
     except (ReaderGoneError, BrokenPipeError):
-        # The reader has gone (`| head`): a clean end. Keep Python from complaining at shutdown.
-        _silence_stdout()
+        # The reader has gone (`| head`): a clean end.
+        abandon_stdout()
         return 0
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        return write_error(f"{error.strerror or error}{where}", 2, as_json=as_json)
+        write_error(f"{error.strerror or error}{where}", 2, as_json=as_json)
+        if error.filename is None:  # it was stdout: what is left in its buffer cannot be written either
+            abandon_stdout()
+        return 2
     except Exception as error:
         code = exit_code(error)
         if code is not None:
@@ -155,13 +158,6 @@ def main() -> None:
 def _usage(error: click.ClickException) -> str | None:
     context = getattr(error, "ctx", None)
     return f"Try '{context.command_path} --help'." if context is not None else None
-
-
-def _silence_stdout() -> None:
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        sys.stdout = None
 
 
 if __name__ == "__main__":

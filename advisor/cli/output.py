@@ -6,6 +6,7 @@ script can tell what it reads and what it was made with.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,16 @@ def narrate(text: str) -> None:
         pass
 
 
+def abandon_stdout() -> None:
+    """Send what is left for stdout nowhere, so that Python does not fail on it again at shutdown (exit code 120)."""
+    if sys.stdout is None:
+        return
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = None
+
+
 def write_error(
     message: str, code: int, *, as_json: bool, nearest: Sequence[str] = (), usage: str | None = None
 ) -> int:
@@ -105,6 +116,7 @@ def write_error(
                 sys.stdout.flush()
         except OSError as error:
             narrate(f"slm-advisor: {message} (and stdout cannot be written: {error.strerror or error})")
+            abandon_stdout()
         return code
     narrate(f"slm-advisor: {message}")
     if nearest:
