@@ -8,6 +8,7 @@ would be read from cache.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -65,6 +66,10 @@ def measure_bandwidth(threads: int, size: int, seconds: float = TIME_LIMIT_S) ->
     def scan(index: int) -> None:
         address = addresses[index]
         libc.memset(address, 1, part)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            scan_until_stopped(index, address)
+
+    def scan_until_stopped(index: int, address: int) -> None:
         while True:
             # One thread decides for all: were each to look at the clock, some would wait for those that left.
             if index == 0:
@@ -78,10 +83,18 @@ def measure_bandwidth(threads: int, size: int, seconds: float = TIME_LIMIT_S) ->
             together.wait()
 
     workers = [threading.Thread(target=scan, args=(i,), daemon=True) for i in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    except BaseException:
+        # Interrupted: the buffers must stay until the last thread has left them.
+        together.abort()
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+        raise
     passes = len(ends[0])
     took = [max(e[i] for e in ends) - min(b[i] for b in begins) for i in range(passes)]
     return BandwidthMeasurement(part * threads / min(took), part * threads, threads, passes)

@@ -61,11 +61,14 @@ def load_device_file(path: str | Path) -> Device:
 
     Raises InvalidDeviceError, with the file and the JSON path, for anything that cannot be understood.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        # Reading a pipe that nobody writes to would wait forever.
+        raise InvalidDeviceError(f"{path}: not a file")
     try:
         with Path(path).open("rb") as file:
             content = file.read(SIZE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise InvalidDeviceError(f"{path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise InvalidDeviceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > SIZE_LIMIT_BYTES:
         raise InvalidDeviceError(f"{path}: larger than 1 MiB, which no device file is")
     try:
@@ -129,8 +132,9 @@ def _check(device: Device) -> None:
                 continue
             low, high, unit = bounds
             if not low <= value <= high:  # also refuses NaN
+                shown = f"{value:g}" if abs(value) < 1e300 else "a number of hundreds of digits of"
                 raise InvalidDeviceError(
-                    f"{part}.{field}: {value:g} {unit} cannot be; allowed is {low:g} to {high:g} "
+                    f"{part}.{field}: {shown} {unit} cannot be; allowed is {low:g} to {high:g} "
                     f"(in {unit}; null where it is unknown)"
                 )
     for name in (device.name, device.cpu.name, *(a.name for a in device.accelerators)):
@@ -145,7 +149,7 @@ def _check(device: Device) -> None:
     cpu = device.cpu
     if cpu.threads is not None and cpu.cores is not None and cpu.cores > cpu.threads:
         raise InvalidDeviceError(f"cpu.cores: {cpu.cores} is more than cpu.threads ({cpu.threads})")
-    if (cpu.performance_cores, cpu.efficiency_cores) == (0, 0):
+    if cpu.performance_cores == 0 and not (cpu.efficiency_cores or cpu.cores or cpu.threads):
         raise InvalidDeviceError("cpu.performance_cores: a processor has at least one core")
     for i, accelerator in enumerate(device.accelerators):
         free, total = accelerator.memory_free_bytes, accelerator.memory_bytes

@@ -8,7 +8,13 @@ What NVML answers is kept apart from what we make of it, so that answers saved e
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
 import sys
+import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +25,7 @@ from profiles.ledger import Ledger
 from profiles.machine import Machine
 
 PCI_VENDOR = "0x10de"
+TIME_LIMIT_S = 15.0  # without the persistence daemon, waking a card takes seconds
 _DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 
@@ -51,6 +58,7 @@ class NvmlAnswer(msgspec.Struct, frozen=True, kw_only=True):
     driver: str | None = None
     cards: tuple[NvmlCard, ...] = ()
     failure: str | None = None
+    lost: str | None = None  # a card that does not answer while others do
 
 
 def probe_nvidia(machine: Machine, ledger: Ledger) -> tuple[Accelerator, ...]:
@@ -60,7 +68,7 @@ def probe_nvidia(machine: Machine, ledger: Ledger) -> tuple[Accelerator, ...]:
     elif machine.is_local and (machine.system != "linux" or any(map(machine.exists, _DRIVER_FILES))):
         if machine.system in ("darwin", "android"):
             return ()
-        answer = ask_nvml()
+        answer = ask_nvml_apart()
     else:
         answer = NvmlAnswer(failure="no NVIDIA driver is loaded")
     if answer.failure is not None:
@@ -69,6 +77,8 @@ def probe_nvidia(machine: Machine, ledger: Ledger) -> tuple[Accelerator, ...]:
             where = f" ({present} on the PCI bus)" if present else ""
             ledger.note("", f"an NVIDIA GPU is there{where}, but NVML does not answer: {answer.failure}")
         return ()
+    if answer.lost is not None:
+        ledger.note("", f"a card is there and does not answer: {answer.lost}")
     found: list[Accelerator] = []
     for card in answer.cards:
         for part in card.slices if card.mig_enabled and card.slices else (None,):
@@ -137,6 +147,43 @@ def _on_pci_bus(machine: Machine) -> str | None:
     return None
 
 
+def ask_nvml_apart(limit_s: float = TIME_LIMIT_S) -> NvmlAnswer:
+    """`ask_nvml` in a child process: a driver that crashes or hangs in there costs a note and not the profile."""
+    if not hasattr(os, "fork"):
+        return ask_nvml()
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads; the child only asks and ends
+        child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(msgspec.json.encode(ask_nvml()))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    content = bytearray()
+    ends = time.monotonic() + limit_s
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], max(0.0, ends - time.monotonic()))[0]:
+            if not (piece := pipe.read(1 << 16)):
+                break
+            content += piece
+        else:
+            os.kill(child, signal.SIGKILL)
+            for _ in range(20):  # not longer: a process that hangs in the kernel does not end
+                if os.waitpid(child, os.WNOHANG)[0]:
+                    break
+                time.sleep(0.01)
+            return NvmlAnswer(failure=f"no answer within {limit_s:g} s")
+    _, status = os.waitpid(child, 0)
+    try:
+        return msgspec.json.decode(content, type=NvmlAnswer)
+    except msgspec.DecodeError:
+        return NvmlAnswer(failure=f"it crashed (exit status {os.waitstatus_to_exitcode(status)})")
+
+
 def ask_nvml() -> NvmlAnswer:
     """Everything we ask NVML, of the driver of this machine. Never raises: a failure is part of the answer."""
     try:
@@ -146,9 +193,17 @@ def ask_nvml() -> NvmlAnswer:
     except Exception as error:  # the library is missing, does not match the driver, or has no permission
         return NvmlAnswer(failure=str(error) or type(error).__name__)
     try:
-        count = pynvml.nvmlDeviceGetCount()
-        driver = _text(pynvml.nvmlSystemGetDriverVersion())
-        return NvmlAnswer(driver=driver, cards=tuple(_ask_card(pynvml, i) for i in range(count)))
+        driver, refusal, cards = None, "", []
+        with contextlib.suppress(Exception):
+            driver = _text(pynvml.nvmlSystemGetDriverVersion())
+        for i in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                cards.append(_ask_card(pynvml, i))
+            except Exception as error:  # one card is lost; the others work
+                refusal = f"card {i}: {str(error) or type(error).__name__}"
+        if refusal and not cards:
+            return NvmlAnswer(driver=driver, failure=refusal)
+        return NvmlAnswer(driver=driver, cards=tuple(cards), lost=refusal or None)
     except Exception as error:
         return NvmlAnswer(failure=str(error) or type(error).__name__)
     finally:

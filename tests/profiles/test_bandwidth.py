@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 
 from profiles.bandwidth import MIB, buffer_size, measure_bandwidth
@@ -29,3 +32,28 @@ def test_too_little_memory_is_no_measurement() -> None:
     assert buffer_size(32 * MIB, 300 * MIB) == 75 * MIB
     assert buffer_size(32 * MIB, 100 * MIB) is None
     assert buffer_size(128 * MIB, 800 * MIB) is None
+
+
+INTERRUPTED = """
+import time
+from profiles.bandwidth import MIB, measure_bandwidth
+print(flush=True)
+try:
+    measure_bandwidth(4, 512 * MIB, 60)
+except KeyboardInterrupt:
+    pass
+time.sleep(0.3)
+print("interrupted")
+"""
+
+
+def test_an_interruption_waits_for_the_threads_that_read() -> None:
+    """After Ctrl-C no thread goes on scanning a buffer that has been given back."""
+    for delay in (0.5, 0.6, 0.7):
+        process = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "interrupted\n")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,7 @@ from profiles.device import Device
 from profiles.ledger import missing_sources
 from profiles.machine import Machine
 from profiles.probes import memory as memory_probe
+from profiles.probes.nvidia import ask_nvml, ask_nvml_apart
 from tests.profiles.recordings import NAMES, machine, read_recording, unpack
 
 GIB = 1 << 30
@@ -246,6 +251,46 @@ def test_a_broken_nvml_is_a_note_not_a_crash(tmp_path: Path) -> None:
     assert "Driver/library version mismatch" in message(device, "accelerators")
     assert "0000:01:00.0" in message(device, "accelerators")
     assert device.memory.total_bytes == 16000000 << 10
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [(os.abort, "crashed (exit status -6)"), (lambda: time.sleep(60), "no answer within 0.2 s")],
+    ids=["crash", "hang"],
+)
+def test_a_driver_that_crashes_or_hangs_costs_a_note_and_not_the_program(
+    broken: Callable[[], Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NVML is asked in a child process, whose end is told as the failure."""
+    monkeypatch.setattr("profiles.probes.nvidia.ask_nvml", broken)
+    assert said in (ask_nvml_apart(0.2).failure or "")
+
+
+def test_what_nvml_says_comes_back_from_the_child_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every card and every field survives the way through the pipe."""
+    answer = read_recording("desktop-rtx-4090").nvml
+    assert answer is not None
+    monkeypatch.setattr("profiles.probes.nvidia.ask_nvml", lambda: answer)
+    assert ask_nvml_apart(5.0) == answer
+
+
+def test_a_lost_card_does_not_take_the_others_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cards that answer are told, and the lost one is named."""
+    import pynvml
+
+    def handle(index: int) -> int:
+        if index == 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return index
+
+    for name, result in (("Init", None), ("Shutdown", None), ("DeviceGetCount", 2)):
+        monkeypatch.setattr(pynvml, f"nvml{name}", lambda result=result: result)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", handle)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda _: "NVIDIA GeForce RTX 3090")
+    answer = ask_nvml()
+    assert [card.name for card in answer.cards] == ["NVIDIA GeForce RTX 3090"]
+    assert answer.failure is None
+    assert "card 1" in (answer.lost or "")
 
 
 def test_cards_of_amd_and_intel_have_memory_of_their_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def written(folder: Path, content: object) -> str:
         ({"accelerators": [{"fp16_flops": 82.6}]}, "accelerators[0].fp16_flops: 82.6 operations per second"),
         ({"accelerators": [{}] * 65}, "accelerators: 65 of them"),
         ({"cpu": {"performance_cores": 0, "efficiency_cores": 0}}, "a processor has at least one core"),
+        ({"cpu": {"performance_cores": 0}}, "a processor has at least one core"),
+        ({"memory": {"total_bytes": 10**400}}, "memory.total_bytes: a number of hundreds of digits"),
         ({"cpu": {"name": ""}}, "expected 1 to 200 characters"),
         ({"cpu": {"cores": 16, "threads": 8}}, "cpu.cores: 16 is more than cpu.threads"),
         ({"memory": {"total_bytes": 8 * GIB, "available_bytes": 9 * GIB}}, "memory.available_bytes: "),
@@ -64,6 +67,20 @@ def test_a_slip_is_refused_with_its_path(fields: Any, words: str, tmp_path: Path
         load_device_file(written(tmp_path, content))
     assert words in str(caught.value)
     assert "device.json" in str(caught.value)
+
+
+def test_a_pipe_is_no_device_file(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would be waited for without end."""
+    pipe = tmp_path / "device.json"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidDeviceError, match="not a file"):
+        load_device_file(pipe)
+
+
+def test_a_null_character_in_a_file_name_is_a_clear_error() -> None:
+    """A row of a batch can hold any text."""
+    with pytest.raises(InvalidDeviceError, match="null"):
+        resolve_device("a\0b.json")
 
 
 @pytest.mark.parametrize(
