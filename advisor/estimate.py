@@ -116,6 +116,10 @@ def make_settings(
     )
 
 
+class _StrictRow(Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row without a field that is not known."""
+
+
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """A line of a batch's output. `fits` is null where the device's memory is not known."""
 
@@ -134,6 +138,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     accelerator_bytes: int
     fits: bool | None
     assumptions: tuple[str, ...]
+    ignored: tuple[str, ...] = ()  # fields of the row that mean nothing here
 
 
 class ErrorLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,22 +165,32 @@ class _Batch:
         self._targets: dict[str | bytes, Target] = {}
         self._prepared: dict[tuple[object, ...], _Prepared] = {}
         self._workload = make_workload()
-        self._strict = msgspec.json.Decoder(Row)
+        self._strict = msgspec.json.Decoder(_StrictRow)
 
     def answer(self, line: bytes) -> Line | ErrorLine:
         identity: str | int | float | None = None
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise InvalidInputError(f"the line is longer than the {MAX_LINE_BYTES} bytes allowed")
-            row = self._strict.decode(line)
+            row, ignored = self._read(line)
             identity = row.id
-            return self._estimate(row)
+            answer = self._estimate(row)
+            return msgspec.structs.replace(answer, ignored=ignored) if ignored else answer
         except (AdvisorError, ProfilesError, QuantizeError) as error:
             return ErrorLine(id=identity, error=str(error), nearest=tuple(getattr(error, "nearest", ())))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return ErrorLine(id=_identity_of(line), error=f"not a row: {error}")
         except Exception as error:  # a fault of ours that one row brings out must not cost the others
             return ErrorLine(id=identity, error=f"internal error: {type(error).__name__}: {error}")
+
+    def _read(self, line: bytes) -> tuple[Row, tuple[str, ...]]:
+        """A row, and the fields of it that mean nothing here: they are named in the answer, a typing error or not."""
+        try:
+            return self._strict.decode(line), ()
+        except msgspec.ValidationError:
+            row = msgspec.json.decode(line, type=Row)
+            names = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+            return row, tuple(sorted(names.keys() - set(Row.__struct_fields__)))
 
     def _estimate(self, row: Row) -> Line:
         n_prompt = _tokens("n_prompt", row.n_prompt, 512)

@@ -135,3 +135,11 @@ def test_an_empty_cache_type_is_refused() -> None:
     line = answer(type_k="")
     assert isinstance(line, ErrorLine)
     assert "type-k ''" in line.error
+
+
+def test_a_field_that_means_nothing_is_named_in_the_answer() -> None:
+    """ "thread" for "threads" is answered, and the answer says what was not understood."""
+    line = answer(thread=4, note="kitchen")
+    assert isinstance(line, Line)
+    assert line.ignored == ("note", "thread")
+    assert answer().ignored == ()  # type: ignore[union-attr]
