@@ -13,7 +13,7 @@ from profiles.budget import GIB, budget_cleared, reserve_source
 from profiles.device import Accelerator, Device, Note
 from profiles.entry import Entry, accelerator_gaps
 from profiles.errors import AmbiguousDeviceError
-from profiles.library import find, match
+from profiles.library import build, match
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -89,7 +89,7 @@ def _known(device: Device, notes: list[Note]) -> tuple[Device | None, str]:
             continue
         if note and not size:
             notes.append(Note("name", note))
-        return find(hinted), name
+        return build(hinted), name
     return None, ""
 
 
@@ -197,7 +197,7 @@ def _fill_accelerator(
             known = None
         if known is not None:
             entries, _, note = known
-            found = find(accelerator.name + hint)
+            found = build(accelerator.name + hint)
             index = next((j for j, a in enumerate(found.accelerators) if _same(accelerator, a)), None)
             if index is not None:
                 source_path = f"accelerators.{index}"

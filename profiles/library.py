@@ -58,9 +58,21 @@ def find(name: str) -> Device:
 
     Spelling, vendor words and trade marks do not matter. A memory size or a number of GPU cores in the name picks
     the variant; without one the smallest is taken and a note says so.
-    Raises UnknownDeviceError, with the nearest names, for a name that is unknown or fits devices that differ.
+    Raises UnknownDeviceError, with the nearest names, for a name that is unknown or fits devices that differ, and for
+    a card with an amount of memory that it is not made with.
     """
-    return _build(name)
+    entries, read, _ = lookup(name)
+    card = entries[0]
+    exact = name.strip().lower() in load_library().by_name  # "GH200 480 GB" counts the processor's memory too
+    if card.kind == "card" and not card.shared and card.sizes_gb and not exact:
+        wrong = [size for size in read.sizes_gb if size not in card.sizes_gb]
+        if wrong:
+            raise UnknownDeviceError(
+                f"'{name}': {card.name} has {' or '.join(f'{size:g}' for size in card.sizes_gb)} GB, not "
+                f"{wrong[0]:g} GB; a computer with the card is described in a device file",
+                tuple(entry.name for entry in load_library().by_key.get(read.key, [card])),
+            )
+    return build(name)
 
 
 def search(text: str, class_: DeviceClass | None = None) -> list[Entry]:
@@ -123,9 +135,12 @@ def lookup(name: str) -> tuple[list[Entry], Name, str | None]:
         return found
     library, near = load_library(), nearest(name)
     key = read_name(name).key
-    inside = {e.name for k, entries in library.by_key.items() if f" {key} " in f" {k} " for e in entries}
+    inside = [e.name for k, entries in library.by_key.items() if f" {key} " in f" {k} " for e in entries]
+    inside = list(dict.fromkeys(inside))
     if key and len(inside) > 1:
-        raise AmbiguousDeviceError(f"'{name}' is ambiguous: it is part of {len(inside)} names", near)
+        raise AmbiguousDeviceError(
+            f"'{name}' is ambiguous: it is part of {len(inside)} names", tuple(inside[:8])
+        )
     hint = "" if near else " See 'slm-advisor devices list'."
     raise UnknownDeviceError(f"no device '{name}' in the library.{hint}", near)
 
@@ -144,18 +159,24 @@ def match(name: str) -> tuple[list[Entry], Name, str | None] | None:
     if whole.key in library.by_key:
         entry, note = _choose(name, library.by_key[whole.key], whole)
         return [entry], whole, note
-    found, notes = _parts(name, whole, library)
+    found, notes, sizes = _parts(name, whole, library)
     hosts = [entry for entry in found if entry.kind != "card"]
     cards = [entry for entry in found if entry.kind == "card"]
+    if len({card.name for card in cards}) > 1:
+        raise AmbiguousDeviceError(
+            f"'{name}' names several cards: name one", tuple(card.name for card in cards)
+        )
     if hosts:
         own = [card for card in cards if not card.shared]
-        return [hosts[0], *own[:1]], whole, "; ".join(notes) or None
+        read = msgspec.structs.replace(whole, sizes_gb=sizes)
+        return [hosts[0], *own[:1]], read, "; ".join(notes) or None
     return (cards[:1], whole, "; ".join(notes) or None) if cards else None
 
 
-def _parts(name: str, whole: Name, library: Library) -> tuple[list[Entry], list[str]]:
-    """The known devices among the parts of a longer name, and what to note about the rest."""
+def _parts(name: str, whole: Name, library: Library) -> tuple[list[Entry], list[str], tuple[float, ...]]:
+    """The known devices among the parts of a longer name, what to note about the rest, and sizes that no card has."""
     found: list[Entry] = []
+    sizes_left: tuple[float, ...] = ()
     notes: list[str] = []
     unknown: list[str] = []
     for part in parts_of(name):
@@ -166,11 +187,14 @@ def _parts(name: str, whole: Name, library: Library) -> tuple[list[Entry], list[
             entry, note = _choose(name, candidates, Name(read.key, sizes, whole.gpu_cores, whole.cpu_cores))
             found.append(entry)
             notes += [note] if note else []
-        elif read.key and not read.sizes_gb:
+            sizes_left += () if entry.kind == "card" else read.sizes_gb
+            continue
+        sizes_left += read.sizes_gb
+        if read.key and not read.sizes_gb:
             unknown.append(part)
     if found and unknown:
         notes.append(f"not in the library and left aside: {', '.join(unknown)}")
-    return found, notes
+    return found, notes, sizes_left
 
 
 def _choose(name: str, candidates: list[Entry], read: Name) -> tuple[Entry, str | None]:
@@ -211,7 +235,8 @@ def _alike(a: Entry, b: Entry) -> bool:
     return near(a.bandwidth, b.bandwidth, SAME_BANDWIDTH) and near(a.flops, b.flops, SAME_FLOPS)
 
 
-def _build(name: str) -> Device:
+def build(name: str) -> Device:
+    """`find` for a name that a driver gave: a card shows a little less or more than what is sold."""
     entries, read, note = lookup(name)
     device = device_of(entries[0], read.sizes_gb)
     if len(entries) > 1:

@@ -105,7 +105,7 @@ def short_keys(key: str) -> list[str]:
     metal = re.sub(r"\bxeon (?:platinum|gold|silver|bronze) ", "xeon ", key)
     if metal != key:
         found += [metal, metal.removeprefix("xeon ")]
-    match = re.fullmatch(r"(?:rtx|gtx|rx|arc|ai pro|pro) (?=.*\d{3})(.+)", key) or re.fullmatch(
+    match = re.fullmatch(r"(?:rtx|gtx|rx|arc|instinct|ai pro|pro) (?=.*\d{3})(.+)", key) or re.fullmatch(
         r"(?:ryzen \d|i\d|threadripper|epyc|xeon|ultra \d|ryzen) (?=.*\d{3})(.+)", key
     )
     if match and re.search(r"\d{3}", "".join(match[1].split()[:2])):

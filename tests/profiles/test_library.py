@@ -203,3 +203,39 @@ def test_a_typing_error_in_the_makers_name_is_answered_with_the_device() -> None
     with pytest.raises(UnknownDeviceError) as caught:
         find("Rasberry Pi 5")
     assert any("Raspberry Pi 5" in name for name in caught.value.nearest)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("RTX 4060 Ti 12GB", "has 8 GB, not 12 GB"),
+        ("GTX 1080 Ti 8GB", "has 11 GB, not 8 GB"),
+        ("RTX 4090, 128GB RAM", "has 24 GB, not 128 GB"),
+        ("RTX 4090 + RTX 3090", "names several cards"),
+        ("Ryzen 9 7950X (RTX 4090 + RTX 3090)", "names several cards"),
+    ],
+)
+def test_a_name_that_no_device_fits_is_no_other_device(name: str, said: str) -> None:
+    """A size the card is not made with and a second card are not left aside."""
+    with pytest.raises(UnknownDeviceError, match=said):
+        find(name)
+
+
+def test_the_size_of_a_card_is_not_its_hosts() -> None:
+    """A size goes with what it stands beside."""
+    assert find("RTX 4090 24GB (Ryzen 9 7950X)").memory.total_bytes == 32 * GIB
+    assert find("Ryzen 9 7950X 64GB (RTX 4090 24GB)").memory.total_bytes == 64 * GIB
+    assert find("Pi 5 - 8GB (AMD RX 7600)").memory.total_bytes == 8 * GIB
+
+
+def test_an_ambiguous_name_is_answered_with_the_names_it_is_part_of() -> None:
+    """The name "Raspberry Pi" has nothing to do with a Pixel."""
+    with pytest.raises(UnknownDeviceError) as caught:
+        find("Raspberry Pi")
+    assert caught.value.nearest
+    assert all("Pi" in name.split() for name in caught.value.nearest)
+
+
+def test_a_makers_series_may_be_left_out() -> None:
+    """The name "MI300X" is enough."""
+    assert find("MI300X 192GB").name == "AMD Instinct MI300X"
