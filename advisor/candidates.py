@@ -2,7 +2,8 @@
 
 For one model the candidates are quantizations x processors x offload x KV cache types x micro-batch. Settings are
 tried from the most comfortable to the most frugal, and the first that fits in memory stands for the rest: a
-smaller micro-batch or a quantized KV cache has no advantage once the default fits.
+smaller micro-batch or a quantized KV cache has no advantage once the default fits, but that a smaller cache is read
+more quickly: where the default is not quick enough, the others are tried as well.
 
 Feasible means that the high end of the memory interval and the low end of the speed interval hold.
 """
@@ -44,6 +45,9 @@ Constraint = Literal[
 
 COMFORT: tuple[tuple[str, int], ...] = (("f16", 512), ("f16", 128), ("q8_0", 512), ("q8_0", 128))
 """KV cache type and micro-batch, in the order they are tried."""
+
+QUICKER = 2.0
+"""No other cache type or micro-batch makes a deployment this many times as fast."""
 
 UNSCORED = 25.0
 """Points to weigh the loss of a model nobody scored by; about the middle of those that have a score."""
@@ -228,7 +232,9 @@ def memory_shortfalls(memory: MemoryEstimate, target: Target, place: Place) -> I
     if place.memory_bytes is not None and accelerator > place.memory_bytes:
         yield Shortfall(constraint="accelerator memory", needed=accelerator, available=place.memory_bytes)
     from_host = both if place.shared or place.processor.accelerator is None else host
-    if target.host_bytes is not None and from_host > target.host_bytes and target.total_bytes is None:
+    # A budget that was given covers the host too, unless it is more than the host has.
+    host_counts = target.total_bytes is None or (target.host_bytes or 0) < target.total_bytes
+    if target.host_bytes is not None and from_host > target.host_bytes and host_counts:
         yield Shortfall(constraint="host memory", needed=from_host, available=target.host_bytes)
 
 
@@ -262,13 +268,17 @@ def _first_that_fits(
     def fits(settings: Settings) -> bool:
         return not any(memory_shortfalls(memory_of(model, variant, place, settings), target, place))
 
-    if fits(options[0]):
-        settings = options[0]
-    elif fits(options[-1]):
-        settings = next(settings for settings in options[1:] if fits(settings))
-    else:
-        settings = options[-1]
-    return evaluate(model, variant, target, place, settings, workload)
+    fitting = options if fits(options[0]) else []
+    if not fitting and fits(options[-1]):
+        fitting = [settings for settings in options[1:] if fits(settings)]
+    if not fitting:
+        return evaluate(model, variant, target, place, options[-1], workload)
+    first = evaluate(model, variant, target, place, fitting[0], workload)
+    if first.feasible or first.severity > QUICKER:
+        return first
+    # Nearly quick enough: a quantized cache is also read more quickly.
+    others = (evaluate(model, variant, target, place, settings, workload) for settings in fitting[1:])
+    return next((candidate for candidate in others if candidate.feasible), first)
 
 
 def _partial_offload(

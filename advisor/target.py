@@ -87,7 +87,8 @@ def make_target(device: Device, workload: Workload, *, strict: bool = True) -> T
         host = memory.budget_cleared_bytes
     given = workload.memory_budget_bytes if budget == "given" else None
     if given is not None:
-        host = given if memory.total_bytes is None else min(given, memory.total_bytes)
+        # Nobody has more memory for asking: neither than there is, nor than the control group allows.
+        host = min(given, memory.total_bytes or given, memory.limit_bytes or given)
     places = tuple(_place(device, processor, budget, host) for processor in processors(device))
     if strict and host is None and all(place.memory_bytes is None for place in places):
         raise NotEnoughEvidenceError(

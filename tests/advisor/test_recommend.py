@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from advisor.candidates import distinct_variants, exclusions, family_matches
+from advisor.candidates import candidates, distinct_variants, evaluate, exclusions, family_matches
 from advisor.catalog import Catalog
 from advisor.errors import InvalidInputError
 from advisor.explain import describe, explain
 from advisor.recommend import recommend
+from advisor.target import make_target
 from advisor.workload import make_workload
 from tests.advisor.conftest import Ask, target_of
 
@@ -204,3 +206,33 @@ def test_a_language_no_model_lists_is_refused(ask: Ask, catalog: Catalog) -> Non
     """ "jp" is a country: the message offers the codes there are, "ja" among them."""
     with pytest.raises(InvalidInputError, match=r"'jp'.*ja"):
         recommend(catalog.models, *ask("laptop", languages=("jp",)))
+
+
+def test_a_smaller_cache_is_tried_where_the_default_fits_and_is_too_slow(ask: Ask, catalog: Catalog) -> None:
+    """Or more memory would cost a model: with less of it the smaller cache was taken, and was quick enough."""
+    need = {"context_length": 32_768, "prompt_tokens": 30_000, "answer_tokens": 200, "max_ttft_s": 80_000.0}
+    target, workload = ask("laptop", min_tg_tokens_per_s=0.0, **need)
+    model = catalog.find("llama-3.1-8b")
+    variant = model.variant("Q4_K_M")
+    default = next(candidates(model, variant, target, workload))
+    assert default.settings.type_k == "f16"
+    small = msgspec.structs.replace(default.settings, type_k="q8_0", type_v="q8_0")
+    quicker = evaluate(model, variant, target, default.place, small, workload)
+    assert default.speed is not None
+    assert quicker.speed is not None
+    floor = (default.speed.tg.low + quicker.speed.tg.low) / 2
+    target, workload = ask("laptop", min_tg_tokens_per_s=floor, **need)
+    chosen = next(candidates(model, variant, target, workload))
+    assert chosen.settings.type_k == "q8_0"
+    assert chosen.feasible
+
+
+def test_a_budget_beyond_the_memory_there_is_adds_none(ask: Ask, catalog: Catalog) -> None:
+    """`--memory-budget 500GB` does not put 30 GB on a board with 4, nor beyond the limit of a control group."""
+    need = {"memory_budget": "500GB", "min_tg_tokens_per_s": 0.01, "max_ttft_s": 80_000.0}
+    target, workload = ask("Raspberry Pi 5 4GB", **need)
+    for candidate in recommend(catalog.models, target, workload).ranked:
+        assert candidate.memory.reserved_high_bytes <= 4 << 30
+    memory = msgspec.structs.replace(target.device.memory, limit_bytes=2 << 30)
+    limited = make_target(msgspec.structs.replace(target.device, memory=memory), workload)
+    assert limited.host_bytes == 2 << 30
