@@ -20,7 +20,7 @@ from advisor.catalog import Model, Variant
 from advisor.memory import MemoryEstimate
 from advisor.target import Place, Target
 from advisor.text import amount, rate, seconds
-from advisor.workload import Workload
+from advisor.workload import MAX_TTFT_S, PRESETS, Workload
 
 ChangeKind = Literal[
     "quant", "context", "memory-budget", "min-tg", "max-ttft", "max-download", "license", "family", "task"
@@ -207,17 +207,19 @@ def _changes(model: Model, quant: str | None, target: Target, workload: Workload
     patient = _best(model, quant, target, _with(workload, min_tg_tokens_per_s=0.0))
     if patient is not None and patient.speed is not None:
         yield _slower(patient.speed.tg.low)
-    waiting = _best(model, quant, target, _with(workload, max_ttft_s=math.inf))
+    waiting = _best(model, quant, target, _with(workload, max_ttft_s=MAX_TTFT_S))
     if waiting is not None and waiting.speed is not None:
         yield _later(waiting.speed.ttft_s.high)
     more = _more_memory(model, quant, target, workload)
     if more is not None:
-        yield Change(change="memory-budget", value=more, message=f"find {amount(more)} more memory")
+        yield Change(change="memory-budget", value=more, message=f"find {amount(more, up=True)} more memory")
     if workload.max_download_bytes is not None:
         heavy = _best(model, quant, target, _with(workload, max_download_bytes=None))
         if heavy is not None and heavy.variant.file_bytes > workload.max_download_bytes:
             size = heavy.variant.file_bytes
-            yield Change(change="max-download", value=size, message=f"allow a download of {amount(size)}")
+            yield Change(
+                change="max-download", value=size, message=f"allow a download of {amount(size, up=True)}"
+            )
 
 
 def _together(
@@ -232,7 +234,9 @@ def _together(
             yield Change(change=kind, value="any", message=message)
     lacking = _lacking_memory(chosen)
     if lacking:
-        yield Change(change="memory-budget", value=lacking, message=f"find {amount(lacking)} more memory")
+        yield Change(
+            change="memory-budget", value=lacking, message=f"find {amount(lacking, up=True)} more memory"
+        )
     for shortfall in chosen.shortfalls:
         if shortfall.constraint == "decode speed" and isinstance(shortfall.available, float):
             yield _slower(shortfall.available)
@@ -240,13 +244,16 @@ def _together(
             yield _later(shortfall.available)
         if shortfall.constraint == "download":
             size = chosen.variant.file_bytes
-            yield Change(change="max-download", value=size, message=f"allow a download of {amount(size)}")
+            yield Change(
+                change="max-download", value=size, message=f"allow a download of {amount(size, up=True)}"
+            )
 
 
 def _slower(low: float) -> Change:
-    shown = math.floor(low * 10) / 10 if low >= 1 else low
+    step = 10.0 ** (math.floor(math.log10(low)) - 1)  # two digits, rounded down: the option must let it in
+    shown = math.floor(low / step) * step
     return Change(
-        change="min-tg", value=low, message=f"accept {rate(low)} tokens/s at worst (--min-tg {shown:.2g})"
+        change="min-tg", value=low, message=f"accept {rate(low)} tokens/s at worst (--min-tg {shown:.4g})"
     )
 
 
@@ -264,11 +271,26 @@ def _with(workload: Workload, **changes: object) -> Workload:
 
 def _filters(model: Model, workload: Workload) -> Iterator[tuple[ChangeKind, str, Workload]]:
     if workload.licenses:
-        yield "license", f"accept the licence {model.license}", _with(workload, licenses=())
+        licence = f"the licence {model.license}" if model.license else "a licence that is not known"
+        yield "license", f"accept {licence}", _with(workload, licenses=())
     if workload.families:
         yield "family", f"allow family {model.family}", _with(workload, families=())
     if workload.task != "general" and workload.task not in model.tasks:
-        yield "task", "ask for task general", _with(workload, task="general")
+        relaxed = _as_general(workload)
+        message = "ask for task general"
+        if relaxed.context_length != workload.context_length:
+            message += f" and its context of {relaxed.context_length} tokens"
+        yield "task", message, relaxed
+
+
+def _as_general(workload: Workload) -> Workload:
+    """The question with `--task general`: what was the task's preset becomes the preset of general."""
+    own, general = PRESETS[workload.task], PRESETS["general"]
+    fields = ("context_length", "prompt_tokens", "answer_tokens", "min_tg_tokens_per_s", "max_ttft_s")
+    preset = {
+        field: getattr(general, field) for field in fields if getattr(workload, field) == getattr(own, field)
+    }
+    return _with(workload, task="general", **preset)
 
 
 def _best(model: Model, quant: str | None, target: Target, workload: Workload) -> Candidate | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 
-def amount(size: float) -> str:
-    """Bytes as "2.5 GB"; three digits at most."""
+
+def amount(size: float, *, up: bool = False) -> str:
+    """Bytes as "2.5 GB"; three digits at most. `up` rounds up: as much as that is enough."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor * 0.9995:
             number = size / factor
-            return f"{number:.0f} {unit}" if number >= 99.95 else f"{number:.1f} {unit}"
+            digits = 0 if number >= 99.95 else 1
+            if up:
+                number = math.ceil(number * 10**digits) / 10**digits
+            return f"{number:.{digits}f} {unit}"
     return f"{size:.0f} B"
 
 

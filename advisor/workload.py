@@ -21,6 +21,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 MAX_CONTEXT = 16 * 1024 * 1024
 MAX_BYTES = 1 << 60
+MAX_TTFT_S = 86_400.0
 
 
 class TaskPreset(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +177,7 @@ def make_workload(
         prompt_tokens=prompt,
         answer_tokens=answer,
         min_tg_tokens_per_s=_floor("min-tg", min_tg_tokens_per_s, preset.min_tg_tokens_per_s, 100_000.0),
-        max_ttft_s=_floor("max-ttft", max_ttft_s, preset.max_ttft_s, 86_400.0),
+        max_ttft_s=_floor("max-ttft", max_ttft_s, preset.max_ttft_s, MAX_TTFT_S),
         memory_budget_bytes=budget_bytes,
         budget=budget,
         licenses=tuple(text.strip() for text in licenses),

@@ -236,3 +236,30 @@ def test_a_budget_beyond_the_memory_there_is_adds_none(ask: Ask, catalog: Catalo
     memory = msgspec.structs.replace(target.device.memory, limit_bytes=2 << 30)
     limited = make_target(msgspec.structs.replace(target.device, memory=memory), workload)
     assert limited.host_bytes == 2 << 30
+
+
+@pytest.mark.parametrize("model", ["Qwen3-0.6B", "Qwen3-1.7B", "Llama-3.2-3B-Instruct", "Qwen3-14B"])
+def test_the_option_that_is_offered_is_enough(model: str, ask: Ask, catalog: Catalog) -> None:
+    """What `--min-tg` and a download are said to need is rounded to the side that lets the model in."""
+    target, workload = ask("NVIDIA GeForce RTX 4070", min_tg_tokens_per_s=5000.0)
+    (change,) = (c for c in explain(catalog.find(model), "Q4_K_M", target, workload).changes)
+    floor = float(change.message.split("--min-tg ")[1].rstrip(")"))
+    target, workload = ask("NVIDIA GeForce RTX 4070", min_tg_tokens_per_s=floor)
+    assert explain(catalog.find(model), "Q4_K_M", target, workload).fits
+    target, workload = ask("NVIDIA GeForce RTX 4070", max_download="1MB")
+    (change,) = explain(catalog.find(model), "Q4_K_M", target, workload).changes
+    assert change.change == "max-download"
+    target, workload = ask(
+        "NVIDIA GeForce RTX 4070", max_download=change.message.removeprefix("allow a download of ")
+    )
+    assert explain(catalog.find(model), "Q4_K_M", target, workload).fits
+
+
+def test_another_task_is_offered_with_what_it_implies(ask: Ask, catalog: Catalog) -> None:
+    """A model of 4,096 tokens is not offered for task general, whose context is 8,192, in place of translate."""
+    model = next(
+        m for m in catalog.models if m.runnable and m.context_length == 4096 and "translate" not in m.tasks
+    )
+    target, workload = ask("NVIDIA GeForce RTX 4070", task="translate")
+    offered = explain(model, None, target, workload).changes
+    assert "task" not in {change.change for change in offered}
