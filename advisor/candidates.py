@@ -192,10 +192,16 @@ def _may_fit(variant: Variant, target: Target, workload: Workload) -> bool:
 
 
 def evaluate(
-    model: Model, variant: Variant, target: Target, place: Place, settings: Settings, workload: Workload
+    model: Model,
+    variant: Variant,
+    target: Target,
+    place: Place,
+    settings: Settings,
+    workload: Workload,
+    memory: MemoryEstimate | None = None,
 ) -> Candidate:
-    """Estimate one deployment and list what it lacks."""
-    memory = memory_of(model, variant, place, settings)
+    """Estimate one deployment and list what it lacks; `memory` spares its estimate where it is known."""
+    memory = memory or memory_of(model, variant, place, settings)
     shortfalls = list(memory_shortfalls(memory, target, place))
     if workload.max_download_bytes is not None and variant.file_bytes > workload.max_download_bytes:
         shortfalls.append(
@@ -265,19 +271,24 @@ def _first_that_fits(
         if kv_type == "f16" or _takes(model, kv_type)
     ]
 
-    def fits(settings: Settings) -> bool:
-        return not any(memory_shortfalls(memory_of(model, variant, place, settings), target, place))
+    def room_for(settings: Settings) -> MemoryEstimate | None:
+        memory = memory_of(model, variant, place, settings)
+        return None if any(memory_shortfalls(memory, target, place)) else memory
 
-    fitting = options if fits(options[0]) else []
-    if not fitting and fits(options[-1]):
-        fitting = [settings for settings in options[1:] if fits(settings)]
+    def tried(settings: Settings, memory: MemoryEstimate | None = None) -> Candidate:
+        return evaluate(model, variant, target, place, settings, workload, memory)
+
+    fitting = [(options[0], memory)] if (memory := room_for(options[0])) else []
     if not fitting:
-        return evaluate(model, variant, target, place, options[-1], workload)
-    first = evaluate(model, variant, target, place, fitting[0], workload)
+        if room_for(options[-1]) is None:
+            return tried(options[-1])
+        fitting = [(settings, memory) for settings in options[1:] if (memory := room_for(settings))]
+    first = tried(*fitting[0])
     if first.feasible or first.severity > QUICKER:
         return first
     # Nearly quick enough: a quantized cache is also read more quickly.
-    others = (evaluate(model, variant, target, place, settings, workload) for settings in fitting[1:])
+    smaller = options[options.index(fitting[0][0]) + 1 :]
+    others = (tried(settings, memory) for settings in smaller if (memory := room_for(settings)))
     return next((candidate for candidate in others if candidate.feasible), first)
 
 
