@@ -146,9 +146,15 @@ class Index(msgspec.Struct, frozen=True):
 class Catalog:
     """All models, those the user added included, and finding one by name."""
 
-    def __init__(self, models: Iterable[Model], sources: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        models: Iterable[Model],
+        sources: dict[str, str] | None = None,
+        problems: tuple[str, ...] = (),
+    ) -> None:
         self.models: tuple[Model, ...] = tuple(models)
         self.sources: dict[str, str] = sources or {}
+        self.problems = problems  # files of the user that are left out, and why
         self._found: dict[str, Model] = {}
 
     @functools.cached_property
@@ -191,21 +197,21 @@ class Catalog:
 def load_catalog() -> Catalog:
     """The shipped catalog with the user's own models; a user's model replaces a shipped one of the same id.
 
-    Raises InvalidInputError when a file of the user's catalog cannot be read.
+    A file of the user's that has a mistake in it is left out and is among the catalog's problems.
     """
     index = read_index()
     models = index.complete_models()
     sources = index.sources
     from advisor.user_catalog import user_models
 
-    own, own_sources = user_models()
+    own, own_sources, problems = user_models()
     if own:
         own = tuple(_with_sizes(model, models) for model in own)
         replaced = {model.id for model in own}
         taken = {canonical(model.name) for model in own}
         models = [m for m in models if m.id not in replaced and canonical(m.name) not in taken] + list(own)
         sources = {**sources, **own_sources}
-    return Catalog(models, sources)
+    return Catalog(models, sources, problems)
 
 
 def read_index(path: Path = INDEX_FILE) -> Index:

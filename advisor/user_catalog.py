@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from advisor.catalog import Model
+from advisor.errors import InvalidInputError
 
 
 def user_folder() -> Path | None:
@@ -31,13 +32,20 @@ def user_files() -> list[Path]:
         return []
 
 
-def user_models() -> tuple[tuple[Model, ...], dict[str, str]]:
-    """The user's models and the sources they name. Raises InvalidInputError for a file with a mistake in it."""
+def user_models() -> tuple[tuple[Model, ...], dict[str, str], tuple[str, ...]]:
+    """The user's models, the sources they name, and what is wrong with the files that had to be left out."""
     files = user_files()
     if not files:
-        return (), {}
-    from advisor.catalog_file import model_of, read_family
+        return (), {}, ()
+    from advisor.catalog_file import Family, model_of, read_family
 
-    families = [read_family(path) for path in files]
+    families: list[Family] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            families.append(read_family(path))
+        except InvalidInputError as error:
+            problems.append(str(error))
     models = tuple(model_of(entry, family.family) for family in families for entry in family.model)
-    return models, {key: text for family in families for key, text in family.sources.items()}
+    sources = {key: text for family in families for key, text in family.sources.items()}
+    return models, sources, tuple(problems)

@@ -112,6 +112,17 @@ def exit_code(error: BaseException) -> int | None:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code; errors are reported here and nowhere else."""
+    code = _run(args)
+    if "advisor.catalog" in sys.modules:
+        from advisor.catalog import load_catalog
+
+        if load_catalog.cache_info().currsize:
+            for problem in load_catalog().problems:
+                narrate(f"slm-advisor: left out of the catalog: {problem}")
+    return code
+
+
+def _run(args: list[str] | None) -> int:
     arguments = sys.argv[1:] if args is None else args
     as_json = "--json" in arguments
     try:

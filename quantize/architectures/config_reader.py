@@ -23,7 +23,8 @@ class ConfigReader:
         value = self._config.get(key)
         if value is None:
             value = default
-        if isinstance(value, list) and value and all(item == value[0] for item in value):
+        blocks = self._config.get("num_hidden_layers")
+        if isinstance(value, list) and len(value) == blocks and all(item == value[0] for item in value):
             value = value[0]  # one number for each block, all the same
         if value is None:
             raise InvalidModelError(f"config.json: {key} is missing")

@@ -72,7 +72,16 @@ def _common(keys: ConfigReader, kind: Kind) -> Fields:
     """The fields that every architecture has, the window, and the options."""
     plan = plan_of(kind.name)
     n_embd, n_head = keys.number("hidden_size"), keys.number("num_attention_heads")
+    n_head_kv = keys.number("num_key_value_heads", n_head)
     head_dim = keys.number("head_dim", n_embd // n_head)
+    if n_embd % n_head and keys.plain("head_dim") is None:
+        raise InvalidModelError(
+            f"config.json: hidden_size {n_embd} is no multiple of {n_head} attention heads"
+        )
+    if n_head % (n_head_kv or n_head):
+        raise InvalidModelError(
+            f"config.json: num_key_value_heads {n_head_kv} does not divide {n_head} attention heads"
+        )
     n_layer = keys.number("num_hidden_layers", most=1024)
     rotary = keys.fraction("partial_rotary_factor", keys.fraction("rotary_pct", kind.rotary))
     n_rot = int(head_dim * rotary)
@@ -92,7 +101,7 @@ def _common(keys: ConfigReader, kind: Kind) -> Fields:
         "n_embd": n_embd,
         "n_ff": keys.first(("intermediate_size", "moe_intermediate_size")),
         "n_head": n_head,
-        "n_head_kv": keys.number("num_key_value_heads", n_head),
+        "n_head_kv": n_head_kv,
         "head_dim": head_dim,
         "n_vocab": keys.number("vocab_size"),
         "context_length": keys.number("max_position_embeddings"),

@@ -184,6 +184,9 @@ def test_a_config_that_lacks_a_dimension_is_refused_naming_it(capsys: Output, tm
         ("[" * 100_000, "not JSON"),
         ('{"model_type": "llama", "hidden_size": "wide"}', "hidden_size"),
         (json.dumps({**CONFIG, "num_hidden_layers": 10**12}), "num_hidden_layers"),
+        (json.dumps({**CONFIG, "vocab_size": [1]}), "vocab_size"),
+        (json.dumps({**CONFIG, "num_key_value_heads": 7}), "num_key_value_heads 7 does not divide"),
+        (json.dumps({**CONFIG, "head_dim": None, "hidden_size": 1000001}), "no multiple of"),
         (" " * (catalog_add.MAX_CONFIG_BYTES + 1), "larger than"),
     ],
 )
@@ -268,11 +271,15 @@ def test_an_entry_written_by_hand_gets_borrowed_sizes(home: Path, shipped: Catal
     assert len(catalog.models) == len(shipped.models) + 3
 
 
-def test_a_broken_file_of_ones_own_is_named_with_its_line(capsys: Output, home: Path) -> None:
+def test_a_broken_file_of_ones_own_is_left_out_and_named_with_its_line(capsys: Output, home: Path) -> None:
+    """The rest of the catalog goes on working; `catalog check` is where it fails."""
     (home / "slm-advisor" / "catalog").mkdir(parents=True)
     (home / "slm-advisor" / "catalog" / "mine.toml").write_text('family = "mine"\nfamly = 1\n')
-    assert run(["catalog", "list"]) == 2
-    assert "mine.toml:2: famly" in capsys.readouterr().err
+    assert run(["catalog", "list", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["count"] > 200
+    assert "mine.toml:2: famly" in captured.err
+    assert run(["catalog", "check"]) == 2
 
 
 def test_the_folder_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
