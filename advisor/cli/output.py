@@ -16,9 +16,9 @@ import msgspec
 
 SCHEMA_VERSION = 1
 
-# What names and files could do to a terminal: control characters but for line feed, tab and the colours that rich
-# sets, and marks that turn the direction of writing.
-_CONTROL = re.compile(r"(?!\x1b\[[\d;]*m)[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What names and files could do to a terminal: control characters but for line feed and tab, and marks that turn the
+# direction of writing. The colours are those that rich sets.
+_CONTROL = re.compile(r"(\x1b\[[\d;]*m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def tool_version() -> str:
@@ -69,7 +69,7 @@ def write_text(text: str) -> None:
     """Text on stdout; characters that its encoding lacks are replaced instead of ending the program."""
     if sys.stdout is None:
         return
-    text = _harmless(text)
+    text = _harmless(text, colours=sys.stdout.isatty())
     try:
         sys.stdout.write(text)
     except UnicodeEncodeError:
@@ -77,9 +77,9 @@ def write_text(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
 
 
-def _harmless(text: str) -> str:
+def _harmless(text: str, *, colours: bool = False) -> str:
     """Text in which control characters are spelled out ("\\x1b") and no longer obeyed."""
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+    return _CONTROL.sub(lambda match: match[0] if colours and match[1] else repr(match[0])[1:-1], text)
 
 
 def narrate(text: str) -> None:

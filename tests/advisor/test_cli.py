@@ -269,12 +269,12 @@ def test_control_characters_do_not_reach_the_terminal(call: Any, tmp_path: Path)
     """What a name or an argument could do to a terminal is spelled out instead."""
     file = tmp_path / "board.json"
     file.write_text(
-        json.dumps({"name": "x\x1b]0;title\x07\u202ey\r", "memory": {"total_bytes": 8_000_000_000}}),
+        json.dumps({"name": "x\x1b[31m\x1b]0;title\x07\u202ey\r", "memory": {"total_bytes": 8_000_000_000}}),
         encoding="utf-8",
     )
     code, out, _ = call("profile", "--device", str(file))
     assert code == 0
-    _, _, err = call("recommend", "--device", "\x1b[31;5Hred\x9b2J")
+    _, _, err = call("recommend", "--device", "\x1b[31;5Hred\x1b[31m\x9b2J")
     for text in (out, err):
         assert not any(mark in text for mark in "\x1b\x07\x9b\r\u202e")
     assert "\\x1b" in out
