@@ -2,8 +2,19 @@
 
 ProfilesError
 ├── UnknownDeviceError     no such device in the library, or several
-└── InvalidDeviceError     a device file that cannot be understood
+├── InvalidDeviceError     a device file that cannot be understood
+├── EngineError            the engine could not do what was asked         exit 2
+│   ├── EngineAbsentError  llama-cpp-python is not installed              exit 5
+│   └── EngineTimeoutError it took too long and was ended                 exit 4
+└── NoisyError             the machine is too busy to measure it          exit 4
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from profiles.engine.protocol import EngineFailure
 
 
 class ProfilesError(Exception):
@@ -24,3 +35,23 @@ class AmbiguousDeviceError(UnknownDeviceError):
 
 class InvalidDeviceError(ProfilesError):
     """A device description with a wrong field or value; the message names both."""
+
+
+class EngineError(ProfilesError):
+    """An `EngineFailure` where a caller cannot go on without the answer; `failure` holds the engine's last words."""
+
+    def __init__(self, message: str, failure: EngineFailure) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class EngineAbsentError(EngineError):
+    """llama-cpp-python is not installed; the message says how to install it."""
+
+
+class EngineTimeoutError(EngineError):
+    """The engine gave no answer in the time it was allowed, and was ended."""
+
+
+class NoisyError(ProfilesError):
+    """Measuring now would give a number that means nothing; the message says what was seen and what to do."""

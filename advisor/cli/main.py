@@ -91,7 +91,7 @@ def cli() -> None:
 def exit_code(error: BaseException) -> int | None:
     """The exit code of an error raised on purpose, or None for one that was not."""
     from advisor import errors
-    from profiles.errors import ProfilesError
+    from profiles.errors import EngineAbsentError, EngineTimeoutError, NoisyError, ProfilesError
     from quantize.errors import EngineMissingError, QuantizeError
 
     table: tuple[tuple[type[BaseException], int], ...] = (
@@ -100,6 +100,9 @@ def exit_code(error: BaseException) -> int | None:
         (errors.NotEnoughEvidenceError, 4),
         (errors.ComponentMissingError, 5),
         (EngineMissingError, 5),
+        (EngineAbsentError, 5),
+        (EngineTimeoutError, 4),
+        (NoisyError, 4),
         (QuantizeError, 2),
         (ProfilesError, 2),
         (errors.AdvisorError, 2),
