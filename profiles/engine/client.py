@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
@@ -24,18 +25,28 @@ from typing import IO, TypeVar
 import msgspec
 
 from profiles.engine.protocol import (
+    Blocks,
+    ContextOpened,
     Describe,
     EngineFailure,
     EngineVersion,
+    LoadModel,
     MemoryQuestion,
     MemoryReport,
+    MemoryUse,
+    MemoryUsed,
+    ModelLoaded,
+    OpenContext,
     QuantizeDryRun,
     QuantizePlan,
     Reply,
     Request,
+    RunTest,
+    SampleBlocks,
+    TestTiming,
 )
 
-Answer = TypeVar("Answer", EngineVersion, QuantizePlan, MemoryReport)
+Answer = TypeVar("Answer", bound=Reply)
 
 _WORKER = "from profiles.engine.worker import main; main()"
 _LAST_WORDS_BYTES = 4000
@@ -60,25 +71,58 @@ class Engine:
             self._worker.kill()
             self._worker = None
 
-    def version(self) -> EngineVersion | EngineFailure:
+    @property
+    def pid(self) -> int | None:
+        """The worker's process, for readers of /proc; None while there is none."""
+        return self._worker.pid if self._worker is not None else None
+
+    def version(self, *, timeout_s: float | None = None) -> EngineVersion | EngineFailure:
         """Which engine answers here."""
-        return self._ask(Describe(), EngineVersion)
+        return self._ask(Describe(), EngineVersion, timeout_s)
 
     def quantize_dry_run(
-        self, path: Path, ftype: int, *, imatrix: bool = False
+        self, path: Path, ftype: int, *, imatrix: bool = False, timeout_s: float | None = None
     ) -> QuantizePlan | EngineFailure:
         """The type and exact size that each tensor of the GGUF at `path` would get."""
-        return self._ask(QuantizeDryRun(str(path), ftype, imatrix), QuantizePlan)
+        return self._ask(QuantizeDryRun(str(path), ftype, imatrix), QuantizePlan, timeout_s)
 
-    def memory(self, question: MemoryQuestion) -> MemoryReport | EngineFailure:
+    def memory(
+        self, question: MemoryQuestion, *, timeout_s: float | None = None
+    ) -> MemoryReport | EngineFailure:
         """What the engine would allocate for a model and a context."""
-        return self._ask(question, MemoryReport)
+        return self._ask(question, MemoryReport, timeout_s)
 
-    def _ask(self, request: Request, expected: type[Answer]) -> Answer | EngineFailure:
+    def load_model(self, model: LoadModel, *, timeout_s: float | None = None) -> ModelLoaded | EngineFailure:
+        """Load a model to run it, in place of the one before."""
+        return self._ask(model, ModelLoaded, timeout_s)
+
+    def open_context(
+        self, context: OpenContext, *, timeout_s: float | None = None
+    ) -> ContextOpened | EngineFailure:
+        """Make a context for the loaded model, in place of the one before."""
+        return self._ask(context, ContextOpened, timeout_s)
+
+    def run_test(self, test: RunTest, *, timeout_s: float | None = None) -> TestTiming | EngineFailure:
+        """Time one repetition of a test in the open context."""
+        return self._ask(test, TestTiming, timeout_s)
+
+    def sample_blocks(
+        self, types: Iterable[str], blocks: int, *, timeout_s: float | None = None
+    ) -> Blocks | EngineFailure:
+        """Valid random blocks of each tensor type."""
+        return self._ask(SampleBlocks(tuple(types), blocks), Blocks, timeout_s)
+
+    def memory_use(self, *, timeout_s: float | None = None) -> MemoryUsed | EngineFailure:
+        """The memory of the worker process."""
+        return self._ask(MemoryUse(), MemoryUsed, timeout_s)
+
+    def _ask(
+        self, request: Request, expected: type[Answer], timeout_s: float | None
+    ) -> Answer | EngineFailure:
         if self._worker is None:
             self._worker = _Worker()
         try:
-            reply = self._worker.ask(request, self._timeout_s)
+            reply = self._worker.ask(request, self._timeout_s if timeout_s is None else timeout_s)
         except BaseException:  # Ctrl-C above all: the worker may be deep in the engine, so it ends too
             self.close()
             raise
@@ -104,6 +148,7 @@ class _Worker:
             # Without this an aborting engine starts a debugger on itself to print a backtrace.
             env={**os.environ, "GGML_NO_BACKTRACE": "1"},
         )
+        self.pid = self._process.pid
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests = self._process.stdin

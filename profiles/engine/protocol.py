@@ -6,7 +6,7 @@ Sizes are in bytes. Tensor types and file types travel as the engine's own numbe
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -111,18 +111,144 @@ class MemoryReport(msgspec.Struct, frozen=True, tag=True):
         return sum(self.compute.values())
 
 
+class LoadModel(msgspec.Struct, frozen=True, tag=True):
+    """Load the GGUF at `path` to run it. Replaces the model loaded before and ends its context.
+
+    `gpu_layers` counts from the last layer, the output included, as llama.cpp's `-ngl`; -1 means all.
+    """
+
+    path: str
+    gpu_layers: int = 0
+    use_mmap: bool = True
+
+
+class ModelLoaded(msgspec.Struct, frozen=True, tag=True):
+    """The model as the engine sees it; `load_s` is the time from the request to the loaded model.
+
+    With a memory map, most of the file is read when it is first used and not in `load_s`.
+    """
+
+    description: str  # the engine's words: "llama 135M Q4_1"
+    architecture: str
+    n_layer: int
+    n_vocab: int
+    n_ctx_train: int
+    n_params: int
+    tensor_bytes: int
+    load_s: float
+
+
+class OpenContext(msgspec.Struct, frozen=True, tag=True):
+    """Make a context for the loaded model, in place of the one before.
+
+    `n_batch` tokens are handed over at once, `n_ubatch` of them are computed at once. `threads` generate
+    tokens and `threads_batch` process prompts; None means one for each physical core this process may use, and
+    for `threads_batch` the same as `threads`.
+    """
+
+    n_ctx: int
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    threads: int | None = None
+    threads_batch: int | None = None
+    type_k: int = 1
+    type_v: int = 1
+    flash_attention: FlashAttention = "auto"
+    offload_kv: bool = True
+    n_parallel: int = 1
+
+
+class ContextOpened(msgspec.Struct, frozen=True, tag=True):
+    """What the engine made of it: it rounds `n_ctx` up and may do without flash attention.
+
+    `compute_bytes` maps a buffer type ("CPU", "CUDA0") to the bytes reserved there.
+    """
+
+    n_ctx: int
+    flash_attention: bool
+    kv_cache_bytes: int
+    compute_bytes: dict[str, int]
+    state_bytes: int = 0  # of recurrent layers
+    threads: int = 1
+    threads_batch: int = 1
+
+
+class RunTest(msgspec.Struct, frozen=True, tag=True):
+    """Time one repetition of llama-bench's test: `n_prompt` tokens processed, then `n_gen` generated.
+
+    The cache is cleared and `depth` tokens are put into it before the clock starts; their state is kept, so
+    that the next test at this depth need not compute them again. With `warmup` the test is run once before,
+    as llama-bench does: the prompt in full, and one token generated.
+    """
+
+    n_prompt: int = 0
+    n_gen: int = 0
+    depth: int = 0
+    warmup: bool = False
+
+
+class TestTiming(msgspec.Struct, frozen=True, tag=True):
+    """Seconds for the prompt and for all generated tokens; None for a phase the test does not have."""
+
+    __test__: ClassVar[bool] = False  # its name must not make pytest think it holds tests
+
+    prompt_s: float | None
+    gen_s: float | None
+
+
+class SampleBlocks(msgspec.Struct, frozen=True, tag=True):
+    """Make `blocks` valid blocks of each tensor type ("Q4_K", "F16"), of weights drawn from N(0, 0.02²)."""
+
+    types: tuple[str, ...]
+    blocks: int
+
+
+class Blocks(msgspec.Struct, frozen=True, tag=True):
+    """The packed bytes by type."""
+
+    data: dict[str, bytes]
+
+
+class MemoryUse(msgspec.Struct, frozen=True, tag=True):
+    """How much memory does the worker take?"""
+
+
+class MemoryUsed(msgspec.Struct, frozen=True, tag=True):
+    """Memory of the worker process, Python included.
+
+    The peak is since the last `LoadModel` on Linux, elsewhere since the worker started. `saved_state_bytes` is
+    the part that only holds the state of a depth: running the model without a test would not take it.
+    """
+
+    resident_bytes: int
+    peak_resident_bytes: int
+    saved_state_bytes: int = 0
+
+
 class EngineFailure(msgspec.Struct, frozen=True, tag=True):
     """The engine could not answer. A value, not an exception: callers decide what a failure means to them.
 
     `refused`: the engine said no and is well. `crashed`: it ended itself (a failed assertion). `killed`: the
-    system ended it, most often for want of memory. `timeout`: it took too long and was ended. `missing`:
-    llama-cpp-python is not installed.
+    system ended it, most often for want of memory. `timeout`: it took too long and was ended. `closed`: another
+    thread closed the engine meanwhile. `missing`: llama-cpp-python is not installed.
     """
 
-    kind: Literal["missing", "refused", "crashed", "killed", "timeout"]
+    kind: Literal["missing", "refused", "crashed", "killed", "timeout", "closed"]
     message: str
     last_words: str = ""
 
 
-Request = Describe | QuantizeDryRun | MemoryQuestion
-Reply = EngineVersion | QuantizePlan | MemoryReport | EngineFailure
+Request = (
+    Describe | QuantizeDryRun | MemoryQuestion | LoadModel | OpenContext | RunTest | SampleBlocks | MemoryUse
+)
+Reply = (
+    EngineVersion
+    | QuantizePlan
+    | MemoryReport
+    | ModelLoaded
+    | ContextOpened
+    | TestTiming
+    | Blocks
+    | MemoryUsed
+    | EngineFailure
+)

@@ -1,0 +1,48 @@
+"""The engine's C interface, and the only package that imports llama_cpp. Runs in the worker.
+
+Each module answers one kind of request; what is loaded stays in one `Session` between requests.
+"""
+
+from __future__ import annotations
+
+from profiles.engine.binding import blocks, memory, process, quantize, timing, version
+from profiles.engine.binding.log import RefusedError
+from profiles.engine.binding.session import Session
+from profiles.engine.protocol import (
+    Describe,
+    LoadModel,
+    MemoryQuestion,
+    MemoryUse,
+    OpenContext,
+    QuantizeDryRun,
+    Reply,
+    Request,
+    RunTest,
+    SampleBlocks,
+)
+
+__all__ = ["RefusedError", "answer"]
+
+_session = Session()
+
+
+def answer(request: Request) -> Reply:
+    """Answer one request. Raises RefusedError."""
+    match request:
+        case Describe():
+            return version.version()
+        case QuantizeDryRun():
+            return quantize.quantize_dry_run(request)
+        case MemoryQuestion():
+            return memory.memory(request)
+        case LoadModel():
+            process.reset_peak()
+            return _session.load(request)
+        case OpenContext():
+            return _session.open(request)
+        case RunTest():
+            return timing.run_test(_session, request)
+        case SampleBlocks():
+            return blocks.sample_blocks(request)
+        case MemoryUse():
+            return process.memory_used(_session.saved_state_bytes)
