@@ -4,6 +4,9 @@ QuantizeError
 ├── UnknownArchitectureError   an architecture whose tensors are not known here
 ├── InvalidModelError          a GGUF header or config.json that cannot be trusted
 ├── UnknownPresetError         a quantization that the engine does not offer
+├── ImatrixError               an importance matrix that cannot be read or made
+├── NotComparableError         two files whose predictions cannot be held against each other
+├── TooLittleMemoryError       the step needs more memory than there is
 └── EngineMissingError         llama-cpp-python is not installed
 """
 
@@ -26,6 +29,18 @@ class UnknownPresetError(QuantizeError):
     def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.nearest = nearest
+
+
+class ImatrixError(QuantizeError):
+    """An importance matrix that cannot be read, or none could be collected; the message says why."""
+
+
+class NotComparableError(QuantizeError):
+    """Two model files, or a text, whose predictions cannot be compared; the message says why."""
+
+
+class TooLittleMemoryError(QuantizeError):
+    """The step needs more memory than there is now; the message gives both amounts."""
 
 
 class EngineMissingError(QuantizeError):

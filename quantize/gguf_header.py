@@ -72,6 +72,8 @@ _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 _MAX_KEPT_ITEMS = 4096
 _MAX_KEPT_BYTES = 1 << 20
 
+_KEPT_STRINGS = {"imatrix.datasets"}  # other arrays of strings are vocabularies
+
 _STRING, _ARRAY = 8, 9
 # Number in the file -> format of Python's struct, name.
 _SCALARS = {
@@ -98,11 +100,14 @@ _LOOK_ALIKES = {
 }
 
 
-def read_header(path: Path) -> Header:
-    """The header of the GGUF at `path`. Raises InvalidModelError for what is no GGUF or a damaged one."""
+def read_header(path: Path, *, model: bool = True) -> Header:
+    """The header of the GGUF at `path`. Raises InvalidModelError for what is no GGUF or a damaged one.
+
+    With `model=False` the file may be another than a model, without an architecture, which is then "".
+    """
     try:
         with path.open("rb", buffering=1 << 18) as file:
-            return _Reader(path, file).header()
+            return _Reader(path, file).header(model)
     except OSError as error:
         raise InvalidModelError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -118,13 +123,15 @@ class _Reader:
         self._strings_left = _MAX_STRINGS
         self._kept_left = 16 * _MAX_KEPT_BYTES
 
-    def header(self) -> Header:
+    def header(self, model: bool) -> Header:
         version = self._version()
         n_tensors = self._count("tensors", _MAX_TENSORS, least_bytes=8 + 4 + 8 + 4 + 8)
         n_keys = self._count("metadata keys", _MAX_KEYS, least_bytes=8 + 4 + 1)
         metadata = self._metadata(n_keys)
         architecture = metadata.get("general.architecture")
-        if not isinstance(architecture, str) or not architecture:
+        if not model:
+            architecture = ""
+        elif not isinstance(architecture, str) or not architecture:
             raise self._error("it does not name its architecture (general.architecture)")
         alignment = metadata.get("general.alignment", 32)
         if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
@@ -193,6 +200,8 @@ class _Reader:
         kind = self._number("<I", f"the item type of {key!r}")
         count = self._number("<Q", f"the length of {key!r}")
         if kind == _STRING:
+            if key in _KEPT_STRINGS:
+                return self._strings(count, key)
             self._skip_strings(count, key)
             return Skipped("string array", count)
         if kind not in _SCALARS:
@@ -207,6 +216,11 @@ class _Reader:
             return Skipped(f"{name} array", count)
         self._kept_left -= total
         return struct.unpack(f"<{count}{code[1]}", self._take(total, repr(key)))
+
+    def _strings(self, count: int, key: str) -> tuple[str, ...]:
+        if count > _MAX_KEPT_ITEMS:
+            raise self._error(f"{key!r} claims {count} strings, more than it can mean")
+        return tuple(self._text(f"a string of {key!r}", _MAX_KEY_BYTES) for _ in range(count))
 
     def _skip_strings(self, count: int, key: str) -> None:
         if count * 8 > self._left or count > self._strings_left:

@@ -26,16 +26,25 @@ import msgspec
 
 from profiles.engine.protocol import (
     Blocks,
+    CalibrateChunk,
+    CalibrationOpened,
+    ChunkCalibrated,
+    ChunkCompared,
+    CompareChunk,
+    ComparisonOpened,
     ContextOpened,
     Describe,
     EngineFailure,
     EngineVersion,
+    ImatrixTaken,
     LoadModel,
     MemoryQuestion,
     MemoryReport,
     MemoryUse,
     MemoryUsed,
     ModelLoaded,
+    OpenCalibration,
+    OpenComparison,
     OpenContext,
     QuantizeDryRun,
     QuantizePlan,
@@ -43,6 +52,7 @@ from profiles.engine.protocol import (
     Request,
     RunTest,
     SampleBlocks,
+    TakeImatrix,
     TestTiming,
 )
 
@@ -115,6 +125,32 @@ class Engine:
     def memory_use(self, *, timeout_s: float | None = None) -> MemoryUsed | EngineFailure:
         """The memory of the worker process."""
         return self._ask(MemoryUse(), MemoryUsed, timeout_s)
+
+    def open_calibration(
+        self, request: OpenCalibration, *, timeout_s: float | None = None
+    ) -> CalibrationOpened | EngineFailure:
+        """Load a model and a text to collect an importance matrix from."""
+        return self._ask(request, CalibrationOpened, timeout_s)
+
+    def calibrate_chunk(
+        self, chunk: int, *, timeout_s: float | None = None
+    ) -> ChunkCalibrated | EngineFailure:
+        """Read one chunk of that text."""
+        return self._ask(CalibrateChunk(chunk), ChunkCalibrated, timeout_s)
+
+    def take_imatrix(self, *, timeout_s: float | None = None) -> ImatrixTaken | EngineFailure:
+        """What was collected."""
+        return self._ask(TakeImatrix(), ImatrixTaken, timeout_s)
+
+    def open_comparison(
+        self, request: OpenComparison, *, timeout_s: float | None = None
+    ) -> ComparisonOpened | EngineFailure:
+        """Load two models and a text to read with both."""
+        return self._ask(request, ComparisonOpened, timeout_s)
+
+    def compare_chunk(self, chunk: int, *, timeout_s: float | None = None) -> ChunkCompared | EngineFailure:
+        """Predict the second half of one chunk with both."""
+        return self._ask(CompareChunk(chunk), ChunkCompared, timeout_s)
 
     def _ask(
         self, request: Request, expected: type[Answer], timeout_s: float | None

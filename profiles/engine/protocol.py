@@ -225,6 +225,103 @@ class MemoryUsed(msgspec.Struct, frozen=True, tag=True):
     saved_state_bytes: int = 0
 
 
+class OpenCalibration(msgspec.Struct, frozen=True, tag=True):
+    """Load a model and a text to collect an importance matrix from, in place of the ones before.
+
+    The text is cut into chunks of `n_ctx` tokens, at most `chunks` of them; what is left over is not used.
+    """
+
+    path: str
+    text: str  # path of a UTF-8 file
+    n_ctx: int = 512
+    chunks: int | None = None
+    threads: int | None = None
+
+
+class CalibrationOpened(msgspec.Struct, frozen=True, tag=True):
+    """How much there is to read."""
+
+    n_tokens: int
+    chunks: int
+
+
+class CalibrateChunk(msgspec.Struct, frozen=True, tag=True):
+    """Read one chunk of the text of `OpenCalibration`, counted from 0, and add what its tokens activate."""
+
+    chunk: int
+
+
+class ChunkCalibrated(msgspec.Struct, frozen=True, tag=True):
+    """Done. `tensors` is the number of weight tensors seen so far."""
+
+    tensors: int
+
+
+class TakeImatrix(msgspec.Struct, frozen=True, tag=True):
+    """Hand over what was collected, and free the model."""
+
+
+class ImatrixTensor(msgspec.Struct, frozen=True, array_like=True):
+    """Activations that one weight tensor was multiplied with.
+
+    `sums` are the sums of their squares by column, little-endian 32-bit floats, one row for each of the tensor's
+    matrices (experts). `counts` says how many activations went into a row; one number stands for all rows alike.
+    """
+
+    sums: bytes
+    counts: tuple[int, ...]
+
+
+class ImatrixTaken(msgspec.Struct, frozen=True, tag=True):
+    """The importance matrix by weight tensor."""
+
+    tensors: dict[str, ImatrixTensor]
+
+
+class OpenComparison(msgspec.Struct, frozen=True, tag=True):
+    """Load two models of one vocabulary, and a text to read with both, in place of the ones before.
+
+    Chunks are as in `OpenCalibration`.
+    """
+
+    built: str
+    reference: str
+    text: str  # path of a UTF-8 file
+    n_ctx: int = 512
+    chunks: int | None = None
+    threads: int | None = None
+
+
+class ComparisonOpened(msgspec.Struct, frozen=True, tag=True):
+    """How much there is to read, and what the models are in the engine's words: "llama 135M Q4_1"."""
+
+    n_tokens: int
+    chunks: int
+    n_vocab: int
+    built: str
+    reference: str
+
+
+class CompareChunk(msgspec.Struct, frozen=True, tag=True):
+    """Predict the second half of a chunk, counted from 0, with both models."""
+
+    chunk: int
+
+
+class ChunkCompared(msgspec.Struct, frozen=True, tag=True):
+    """One number a predicted token in each field; logarithms are natural.
+
+    `built_nll` and `reference_nll` are minus the logarithm of the probability that the model gave to the token
+    of the text. `kl_divergence` is that of the built model's distribution from the reference's. `same_top` says
+    whether both models think the same token the likeliest.
+    """
+
+    built_nll: tuple[float, ...]
+    reference_nll: tuple[float, ...]
+    kl_divergence: tuple[float, ...]
+    same_top: tuple[bool, ...]
+
+
 class EngineFailure(msgspec.Struct, frozen=True, tag=True):
     """The engine could not answer. A value, not an exception: callers decide what a failure means to them.
 
@@ -239,7 +336,19 @@ class EngineFailure(msgspec.Struct, frozen=True, tag=True):
 
 
 Request = (
-    Describe | QuantizeDryRun | MemoryQuestion | LoadModel | OpenContext | RunTest | SampleBlocks | MemoryUse
+    Describe
+    | QuantizeDryRun
+    | MemoryQuestion
+    | LoadModel
+    | OpenContext
+    | RunTest
+    | SampleBlocks
+    | MemoryUse
+    | OpenCalibration
+    | CalibrateChunk
+    | TakeImatrix
+    | OpenComparison
+    | CompareChunk
 )
 Reply = (
     EngineVersion
@@ -250,5 +359,10 @@ Reply = (
     | TestTiming
     | Blocks
     | MemoryUsed
+    | CalibrationOpened
+    | ChunkCalibrated
+    | ImatrixTaken
+    | ComparisonOpened
+    | ChunkCompared
     | EngineFailure
 )

@@ -8,22 +8,29 @@ from __future__ import annotations
 from profiles.engine.binding import blocks, memory, process, quantize, timing, version
 from profiles.engine.binding.log import RefusedError
 from profiles.engine.binding.session import Session
+from profiles.engine.binding.text import Texts
 from profiles.engine.protocol import (
+    CalibrateChunk,
+    CompareChunk,
     Describe,
     LoadModel,
     MemoryQuestion,
     MemoryUse,
+    OpenCalibration,
+    OpenComparison,
     OpenContext,
     QuantizeDryRun,
     Reply,
     Request,
     RunTest,
     SampleBlocks,
+    TakeImatrix,
 )
 
 __all__ = ["RefusedError", "answer"]
 
 _session = Session()
+_texts = Texts()
 
 
 def answer(request: Request) -> Reply:
@@ -46,3 +53,5 @@ def answer(request: Request) -> Reply:
             return blocks.sample_blocks(request)
         case MemoryUse():
             return process.memory_used(_session.saved_state_bytes)
+        case OpenCalibration() | CalibrateChunk() | TakeImatrix() | OpenComparison() | CompareChunk():
+            return _texts.answer(request)

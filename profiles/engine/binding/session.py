@@ -57,7 +57,8 @@ class Session:
             load_s=load_s,
         )
 
-    def open(self, request: OpenContext) -> ContextOpened:
+    def open(self, request: OpenContext, eval_callback: Any = None) -> ContextOpened:
+        """Make a context. `eval_callback`, a ggml_backend_sched_eval_callback, is shown every tensor computed."""
         self._close_context()
         if self.model is None:
             raise RefusedError("no model is loaded: load one before opening a context")
@@ -67,6 +68,8 @@ class Session:
         params.n_threads = threads
         params.n_threads_batch = threads_batch
         params.offload_kqv = request.offload_kv
+        if eval_callback is not None:
+            params.cb_eval = eval_callback
         with collected_log() as log:
             context = llama_cpp.llama_init_from_model(self.model, params)
         if not context:
@@ -101,6 +104,10 @@ class Session:
         for pool in self._thread_pools:
             _cpu_function("ggml_threadpool_free")(ctypes.c_void_p(pool))
         self._thread_pools = []
+
+    def close(self) -> None:
+        """Free the model and its context."""
+        self._close_model()
 
     def _close_model(self) -> None:
         self._close_context()

@@ -19,7 +19,7 @@ from profiles.engine.protocol import RunTest, TestTiming
 
 _random = Random(0)
 
-_DECODE_ERRORS = {
+DECODE_ERRORS = {
     1: "the context is full",
     2: "it was interrupted",
     -1: "the batch is invalid",
@@ -46,7 +46,7 @@ def run_test(session: Session, request: RunTest) -> TestTiming:
             prompt_s = _prompt(context, request.n_prompt)
             gen_s = _generate(context, request.n_gen)
         except _DecodeError as error:
-            reason = _DECODE_ERRORS.get(error.code, f"code {error.code}")
+            reason = DECODE_ERRORS.get(error.code, f"code {error.code}")
             raise RefusedError(f"the engine could not run {session.path}: {reason}", log.text()) from None
     return TestTiming(prompt_s if request.n_prompt else None, gen_s if request.n_gen else None)
 
