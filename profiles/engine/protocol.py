@@ -17,6 +17,20 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
     """Which engine is this?"""
 
 
+DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
+
+
+class EngineDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the engine can compute on. An igpu shares the main memory, an accelerator helps the processor."""
+
+    name: str  # "CUDA0"
+    description: str  # "NVIDIA GeForce RTX 4090"
+    kind: DeviceKind
+    backend: str  # the engine's name: "CPU", "CUDA", "ROCm", "MTL", "Vulkan", "SYCL"
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+
+
 class EngineVersion(msgspec.Struct, frozen=True, tag=True):
     """`package` is llama-cpp-python's version, `ggml` and `commit` what the library says of itself."""
 
@@ -24,6 +38,7 @@ class EngineVersion(msgspec.Struct, frozen=True, tag=True):
     ggml: str | None = None
     commit: str | None = None
     features: str = ""  # the engine's line on what it was compiled with
+    devices: tuple[EngineDevice, ...] = ()
 
 
 class QuantizeDryRun(msgspec.Struct, frozen=True, tag=True):
