@@ -4,6 +4,7 @@ QuantizeError
 ├── UnknownArchitectureError   an architecture whose tensors are not known here
 ├── InvalidModelError          a GGUF header or config.json that cannot be trusted
 ├── UnknownPresetError         a quantization that the engine does not offer
+├── NoRoomError                a disk that has no room for a file
 └── EngineMissingError         llama-cpp-python is not installed
 """
 
@@ -26,6 +27,10 @@ class UnknownPresetError(QuantizeError):
     def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.nearest = nearest
+
+
+class NoRoomError(QuantizeError):
+    """A disk without room for what is to be written; the message says how much is needed and where."""
 
 
 class EngineMissingError(QuantizeError):
