@@ -55,6 +55,7 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     oneapi_installed: bool = False
     oneapi_active: bool = False  # its compilers are on the path and its environment is set
     cmake_args: str = ""  # of the user, from the environment
+    jobs: int | None = None  # likewise
 
     def install(self, what: str) -> str:
         """The command, or the advice, that gets `what`: "compiler", "cuda", "hip", "vulkan", "sycl"."""
@@ -87,6 +88,7 @@ def find_toolchain(machine: Machine | None = None) -> Toolchain:
         oneapi_installed=oneapi_active or Path("/opt/intel/oneapi/setvars.sh").exists(),
         oneapi_active=oneapi_active,
         cmake_args=os.environ.get("CMAKE_ARGS", ""),
+        jobs=int(jobs) if (jobs := os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "")).isdigit() else None,
     )
 
 
