@@ -16,8 +16,6 @@ _KINDS: tuple[DeviceKind, ...] = ("cpu", "gpu", "igpu", "accelerator")
 def devices() -> tuple[EngineDevice, ...]:
     """Every device of every backend in the build, in the engine's order. A GPU's driver is started by asking."""
     count = _function("ggml_backend_dev_count", ctypes.c_size_t)
-    if count() == 0:  # a build that keeps its backends in separate libraries loads them when told to
-        _function("ggml_backend_load_all", None)()
     get = _function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
     return tuple(_device(get(index)) for index in range(count()))
 

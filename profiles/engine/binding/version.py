@@ -18,11 +18,10 @@ def version() -> EngineVersion:
         value = (function() or b"").decode()
         return value if value != "unknown" else None
 
-    found = devices()  # first: it loads the backends of a build that keeps them apart
     return EngineVersion(
         package=llama_cpp.__version__,
         ggml=text("ggml_version"),
         commit=text("ggml_commit"),
         features=llama_cpp.llama_print_system_info().decode().strip(),
-        devices=found,
+        devices=devices(),
     )
