@@ -7,10 +7,7 @@ from a like model of the catalog otherwise (`borrowed_sizes`).
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,12 @@ from advisor.borrowed_sizes import borrowed_variants
 from advisor.catalog import Catalog, Variant, load_catalog
 from advisor.catalog_file import Entry, EntryVariant, Family, write_family
 from advisor.errors import InvalidInputError
+from advisor.identify import identify
 from advisor.names import canonical
 from advisor.user_catalog import user_folder
-from quantize.architecture import Architecture, from_gguf_metadata, from_hf_config, parameter_count
+from profiles.data_folder import write_whole
+from quantize.architecture import Architecture, from_hf_config, parameter_count
 from quantize.errors import InvalidModelError
-from quantize.gguf_header import Header, read_header
-from quantize.types import PRESETS
 
 MAX_CONFIG_BYTES = 4 << 20
 FULL_PRECISION = frozenset({"F32", "F16", "BF16"})
@@ -49,14 +46,8 @@ def add_model(path: Path, name: str | None = None) -> tuple[Path, str]:
 def _from_gguf(path: Path, catalog: Catalog) -> Entry:
     if path.exists() and not path.is_file():
         raise InvalidInputError(f"{path} is neither a file nor a folder")
-    header = read_header(path)
-    shards = header.metadata.get("split.count")
-    if isinstance(shards, int) and shards > 1:
-        raise InvalidInputError(
-            f"{path} is one of {shards} parts of a model; merge them first (llama-gguf-split --merge)"
-        )
-    arch = from_gguf_metadata(header.metadata, header.shapes)
-    own = _own_variant(header, arch)
+    found = identify(path, catalog)
+    arch, own = found.architecture, found.variant
     others = _all_variants(arch, catalog) if own.quant in FULL_PRECISION else ()
     variants = (own, *(variant for variant in others if variant.quant not in FULL_PRECISION))
     return _entry(path.stem, path, arch, "exact", variants)
@@ -130,22 +121,6 @@ def _refuse_taken(entry: Entry, catalog: Catalog) -> None:
             )
 
 
-def _own_variant(header: Header, arch: Architecture) -> Variant:
-    from advisor.sizes import sizes_of, variant_of
-
-    sizes = sizes_of(arch, header.tensors)
-    return variant_of(arch, _quant(header.metadata, sizes.bytes_by_type), sizes, header.file_bytes)
-
-
-def _quant(metadata: Mapping[str, object], bytes_by_type: Mapping[str, int]) -> str:
-    """The preset a file says it is; for a file that does not say, the type most of its bytes have."""
-    file_type = metadata.get("general.file_type")
-    for preset in PRESETS.values():
-        if preset.ftype == file_type:
-            return preset.name
-    return max(bytes_by_type, key=lambda name: bytes_by_type[name])
-
-
 def _all_variants(arch: Architecture, catalog: Catalog) -> tuple[Variant, ...]:
     """Every quantization: asked from the engine, or borrowed where there is no engine."""
     if not engine_is_installed():
@@ -172,17 +147,7 @@ def _write(name: str, text: str) -> Path:
         raise InvalidInputError("there is no home folder to keep your catalog in; set XDG_DATA_HOME")
     path = folder / f"{name}.toml"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, text.encode())
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be written: {error.strerror or error}") from error
     return path

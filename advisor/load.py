@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
@@ -93,6 +95,32 @@ def make_load(
         expert_share=min(1.0, blocks.expert_weights / total) if total else 0.0,
         n_embd=arch.n_embd,
     )
+
+
+_SMALL_F32 = 0.05  # of all bytes: what stays F32 in a quantized file follows from the architecture
+_NO_SPEED = frozenset({"rope_freqs", "rope_factors"})  # tables of a few hundred numbers
+
+
+def load_digest(arch: Architecture, bytes_by_type: Mapping[str, int]) -> str:
+    """Sixteen hexadecimal digits that models share whose speed is the same, whatever their weights.
+
+    That takes the same graph (architecture, shapes of all blocks, vocabulary) and the same bytes of each tensor
+    type; it leaves out the context a model was trained for and how its positions are scaled. Bytes may be
+    those of the tensors a skeleton, a catalog variant or a file has: they are equal where the types are.
+    """
+    total = sum(bytes_by_type.values())
+    types = sorted(
+        (name, size)
+        for name, size in bytes_by_type.items()
+        if size and (name != "F32" or size >= _SMALL_F32 * total)
+    )
+    return hashlib.sha256(_shape(arch) + msgspec.json.encode(types)).hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)
+def _shape(arch: Architecture) -> bytes:
+    optional = tuple(sorted(set(arch.optional) - _NO_SPEED))
+    return msgspec.json.encode(msgspec.structs.replace(arch, context_length=1, optional=optional))
 
 
 class _Blocks(msgspec.Struct, frozen=True):

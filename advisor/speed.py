@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from advisor.evidence import Value
+from advisor.evidence import Origin, Value
 from advisor.load import Load, WeightGroup, load_of
 from advisor.processor_tables import GENERATIONS
 from advisor.processors import Processor, processors, with_backend
@@ -85,6 +85,7 @@ class SpeedEstimate(msgspec.Struct, frozen=True):
     prompt: PromptTerms
     decode: DecodeTerms
     assumptions: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()  # the measurements that pp and tg rest on, where there are any
 
 
 class _Plan(msgspec.Struct, frozen=True):

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from advisor.catalog import Model
 from advisor.errors import InvalidInputError
+from profiles.data_folder import data_folder
 
 
 def user_folder() -> Path | None:
-    """Where the user's files are; `$XDG_DATA_HOME` or, as its specification says, `~/.local/share`.
-
-    None for a user without a home folder.
-    """
-    base = os.environ.get("XDG_DATA_HOME", "")
-    # An XDG path that is not absolute counts as unset.
-    try:
-        root = Path(base) if base.startswith("/") else Path.home() / ".local" / "share"
-    except RuntimeError:
-        return None
-    return root / "slm-advisor" / "catalog"
+    """Where the user's files are, below `profiles.data_folder`; None for a user without a home folder."""
+    folder = data_folder()
+    return folder / "catalog" if folder else None
 
 
 def user_files() -> list[Path]:

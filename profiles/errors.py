@@ -6,6 +6,8 @@ ProfilesError
 ├── EngineError            the engine could not do what was asked         exit 2
 │   ├── EngineAbsentError  llama-cpp-python is not installed              exit 5
 │   └── EngineTimeoutError it took too long and was ended                 exit 4
+├── EngineBuildError       the engine could not be built or installed     exit 5
+│   └── EngineDownloadError its source could not be fetched               exit 6
 └── NoisyError             the machine is too busy to measure it          exit 4
 """
 
@@ -51,6 +53,22 @@ class EngineAbsentError(EngineError):
 
 class EngineTimeoutError(EngineError):
     """The engine gave no answer in the time it was allowed, and was ended."""
+
+
+class EngineBuildError(ProfilesError):
+    """A build that failed: what happened, the compiler's words, what to do, and where the whole output is."""
+
+    def __init__(
+        self, message: str, log: str | None = None, words: tuple[str, ...] = (), advice: str | None = None
+    ) -> None:
+        lines = [message, *(f"    {word}" for word in words)]
+        lines += [f"  what to do: {advice}"] if advice else []
+        lines += [f"  the whole output: {log}"] if log else []
+        super().__init__("\n".join(lines))
+
+
+class EngineDownloadError(EngineBuildError):
+    """The source of the engine, or a tool to build it, could not be fetched."""
 
 
 class NoisyError(ProfilesError):

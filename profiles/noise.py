@@ -21,11 +21,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from profiles.errors import NoisyError
 from profiles.ledger import Ledger
 from profiles.machine import Machine
 from profiles.probes.power import probe_power
 
 LOOK_S = 0.5
+WAIT_S = 10.0
 SLIGHT = 0.05  # share of the threads' time taken by others that is not worth a word
 HEAVY = 0.20  # more than this, and the number means nothing
 
@@ -84,6 +86,19 @@ def look(machine: Machine, seconds: float = LOOK_S, pids: Iterable[int] = ()) ->
     return watch.stop()
 
 
+def wait_until_quiet(machine: Machine, threads: int, limit_s: float = WAIT_S) -> None:
+    """Return once others leave the CPUs to `threads`, at once where they do. Raises NoisyError after `limit_s`."""
+    until = time.monotonic() + limit_s
+    while (seen := look(machine)) is not None and seen.shortage(threads) > HEAVY:
+        if time.monotonic() > until:
+            top = busiest()
+            who = f": {', '.join(top)}" if top else ""
+            raise NoisyError(
+                f"this machine is too busy to measure: {'; '.join(seen.reasons(threads))}{who}. "
+                "Wait for it or close it, then try again"
+            )
+
+
 class Watch:
     """Counts what others take from its making until `stop`. Our own work is what we and `pids` used."""
 
@@ -135,7 +150,9 @@ def cpu_times(machine: Machine) -> CpuTimes | None:
     busy = steal = cpus = 0
     for number, fields in re.findall(r"^cpu(\d+) ([\d ]+)$", text, re.MULTILINE):
         if allowed is None or int(number) in allowed:
-            user, nice, system, _idle, _iowait, irq, softirq, stolen = ([*map(int, fields.split())] + [0] * 8)[:8]
+            user, nice, system, _idle, _iowait, irq, softirq, stolen = (
+                [*map(int, fields.split())] + [0] * 8
+            )[:8]
             busy += user + nice + system + irq + softirq
             steal += stolen
             cpus += 1

@@ -14,7 +14,23 @@ from collections.abc import Sequence
 import msgspec
 
 # Quantiles 0.9 of Student's t for 1, 2, 3 … degrees of freedom; the last serves for all that follow.
-T90 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372, 1.363, 1.356, 1.350, 1.345, 1.341)
+T90 = (
+    3.078,
+    1.886,
+    1.638,
+    1.533,
+    1.476,
+    1.440,
+    1.415,
+    1.397,
+    1.383,
+    1.372,
+    1.363,
+    1.356,
+    1.350,
+    1.345,
+    1.341,
+)
 LEAST = 0.01  # no interval is narrower on either side: another run of the program differs by about that
 DRIFT = 0.03  # a change between the halves worth a word, where the scatter does not explain it
 

@@ -7,6 +7,7 @@ QuantizeError
 ├── ImatrixError               an importance matrix that cannot be read or made
 ├── NotComparableError         two files whose predictions cannot be held against each other
 ├── TooLittleMemoryError       the step needs more memory than there is
+├── NoRoomError                a disk that has no room for a file
 └── EngineMissingError         llama-cpp-python is not installed
 """
 
@@ -41,6 +42,10 @@ class NotComparableError(QuantizeError):
 
 class TooLittleMemoryError(QuantizeError):
     """The step needs more memory than there is now; the message gives both amounts."""
+
+
+class NoRoomError(QuantizeError):
+    """A disk without room for what is to be written; the message says how much is needed and where."""
 
 
 class EngineMissingError(QuantizeError):

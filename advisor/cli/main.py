@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
     "catalog": ("advisor.cli.catalog", "catalog", "List, show, check and add models."),
+    "doctor": ("advisor.cli.doctor", "doctor", "Say whether the engine is there and fits this device."),
+    "engine": ("advisor.cli.doctor", "engine", "Build and install the engine for this device."),
     "schema": ("advisor.cli.schema", "schema", "Print the JSON Schema of an output."),
 }
 
@@ -91,7 +93,14 @@ def cli() -> None:
 def exit_code(error: BaseException) -> int | None:
     """The exit code of an error raised on purpose, or None for one that was not."""
     from advisor import errors
-    from profiles.errors import EngineAbsentError, EngineTimeoutError, NoisyError, ProfilesError
+    from profiles.errors import (
+        EngineAbsentError,
+        EngineBuildError,
+        EngineDownloadError,
+        EngineTimeoutError,
+        NoisyError,
+        ProfilesError,
+    )
     from quantize.errors import EngineMissingError, QuantizeError
 
     table: tuple[tuple[type[BaseException], int], ...] = (
@@ -103,6 +112,8 @@ def exit_code(error: BaseException) -> int | None:
         (EngineAbsentError, 5),
         (EngineTimeoutError, 4),
         (NoisyError, 4),
+        (EngineDownloadError, 6),
+        (EngineBuildError, 5),
         (QuantizeError, 2),
         (ProfilesError, 2),
         (errors.AdvisorError, 2),

@@ -21,6 +21,7 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "catalog-model": ("advisor.report.catalog_documents", "CatalogModelDocument"),
     "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),
     "catalog-added": ("advisor.report.catalog_documents", "CatalogAddedDocument"),
+    "doctor": ("advisor.report.doctor_documents", "DoctorDocument"),
     "device": ("profiles.device", "Device"),
     "error": ("advisor.report.documents", "ErrorDocument"),
 }

@@ -63,7 +63,11 @@ _LAST_WORDS_BYTES = 4000
 
 
 class Engine:
-    """One worker process and the questions it can be asked. Not for use by several threads at once."""
+    """One worker process and the questions it can be asked.
+
+    A question waits `timeout_s` seconds for its answer, its own or else the engine's. One thread asks; `close`
+    may come from any thread, and ends the question under way.
+    """
 
     def __init__(self, timeout_s: float = 60.0) -> None:
         self._timeout_s = timeout_s
@@ -77,9 +81,9 @@ class Engine:
 
     def close(self) -> None:
         """End the worker. Safe to call twice."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
 
     @property
     def pid(self) -> int | None:
@@ -155,10 +159,14 @@ class Engine:
     def _ask(
         self, request: Request, expected: type[Answer], timeout_s: float | None
     ) -> Answer | EngineFailure:
+        try:
+            line = msgspec.json.encode(request)
+        except UnicodeEncodeError:  # Python's way to keep a file name that is no text
+            return EngineFailure("refused", "the file's name is not valid UTF-8: give it another one")
         if self._worker is None:
             self._worker = _Worker()
         try:
-            reply = self._worker.ask(request, self._timeout_s if timeout_s is None else timeout_s)
+            reply = self._worker.ask(line, self._timeout_s if timeout_s is None else timeout_s)
         except BaseException:  # Ctrl-C above all: the worker may be deep in the engine, so it ends too
             self.close()
             raise
@@ -174,7 +182,10 @@ class _Worker:
     """The process, a thread that reads its replies, and a file that takes its last words."""
 
     def __init__(self) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        # Opened for appending: after it is emptied, the worker goes on writing at its new end.
+        self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - lives as long as the worker
+        self._stderr_lock = threading.Lock()
+        self._killed = False
         self._process = subprocess.Popen(
             # -P: a folder named `profiles` in the user's working directory must not be imported.
             [sys.executable, "-P", "-c", _WORKER],
@@ -192,30 +203,33 @@ class _Worker:
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         self._reader.start()
 
-    def ask(self, request: Request, timeout_s: float) -> Reply:
-        """Send `request` and wait; whatever goes wrong with the process is an `EngineFailure`."""
+    def ask(self, line: bytes, timeout_s: float) -> Reply:
+        """Send a request and wait; whatever goes wrong with the process is an `EngineFailure`."""
         try:
-            self._requests.write(msgspec.json.encode(request) + b"\n")
+            self._stderr.truncate(0)  # last words are about the last request
+            self._requests.write(line + b"\n")
             self._requests.flush()
-            line = self._replies.get(timeout=timeout_s)
-        except BrokenPipeError:
-            line = None
+            answer = self._replies.get(timeout=timeout_s)
+        except (BrokenPipeError, ValueError):  # it has ended; or another thread has just closed its files
+            answer = None
         except queue.Empty:
             words = self._last_words()
             return EngineFailure("timeout", f"the engine gave no answer in {timeout_s:g} s", words)
-        if line is None:
+        if answer is None:
             return self._cause_of_death()
-        reply: Reply = msgspec.json.decode(line, type=Reply)
+        reply: Reply = msgspec.json.decode(answer, type=Reply)
         return reply
 
     def kill(self) -> None:
+        self._killed = True
         self._process.kill()
         self._process.wait()
         self._reader.join()
         # A request that never reached the worker may still sit in the pipe's buffer.
         with suppress(BrokenPipeError):
             self._requests.close()
-        self._stderr.close()
+        with self._stderr_lock:
+            self._stderr.close()
 
     def _read(self, stdout: IO[bytes]) -> None:
         with stdout:
@@ -224,6 +238,8 @@ class _Worker:
         self._replies.put(None)
 
     def _cause_of_death(self) -> EngineFailure:
+        if self._killed:
+            return EngineFailure("closed", "the engine was closed while it worked")
         code = self._process.wait()
         words = self._last_words()
         if code == -signal.SIGKILL:
@@ -235,6 +251,10 @@ class _Worker:
         return EngineFailure("crashed", f"the engine ended itself with {how}: {last}", words)
 
     def _last_words(self) -> str:
-        self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
-        return self._stderr.read().decode(errors="replace").strip()
+        with self._stderr_lock:
+            if self._stderr.closed:
+                return ""
+            # Not by seeking: the worker writes through the same open file.
+            size = os.fstat(self._stderr.fileno()).st_size
+            start = max(0, size - _LAST_WORDS_BYTES)
+            return os.pread(self._stderr.fileno(), size - start, start).decode(errors="replace").strip()

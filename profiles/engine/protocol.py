@@ -6,15 +6,34 @@ Sizes are in bytes. Tensor types and file types travel as the engine's own numbe
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 FlashAttention = Literal["auto", "on", "off"]
 
+# The engine's 32-bit integers: a larger number would wrap around there without a word.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Threads = Annotated[int, msgspec.Meta(ge=1, le=512)]  # GGML_MAX_N_THREADS
+
 
 class Describe(msgspec.Struct, frozen=True, tag=True):
     """Which engine is this?"""
+
+
+DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
+
+
+class EngineDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the engine can compute on. An igpu shares the main memory, an accelerator helps the processor."""
+
+    name: str  # "CUDA0"
+    description: str  # "NVIDIA GeForce RTX 4090"
+    kind: DeviceKind
+    backend: str  # the engine's name: "CPU", "CUDA", "ROCm", "MTL", "Vulkan", "SYCL"
+    free_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 class EngineVersion(msgspec.Struct, frozen=True, tag=True):
@@ -24,6 +43,7 @@ class EngineVersion(msgspec.Struct, frozen=True, tag=True):
     ggml: str | None = None
     commit: str | None = None
     features: str = ""  # the engine's line on what it was compiled with
+    devices: tuple[EngineDevice, ...] = ()
 
 
 class QuantizeDryRun(msgspec.Struct, frozen=True, tag=True):
@@ -112,13 +132,14 @@ class MemoryReport(msgspec.Struct, frozen=True, tag=True):
 
 
 class LoadModel(msgspec.Struct, frozen=True, tag=True):
-    """Load the GGUF at `path` to run it. Replaces the model loaded before and ends its context.
+    """Load the GGUF at `path` to run it. Frees the model loaded before and its context first, so that a refusal
+    leaves none.
 
     `gpu_layers` counts from the last layer, the output included, as llama.cpp's `-ngl`; -1 means all.
     """
 
     path: str
-    gpu_layers: int = 0
+    gpu_layers: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] = 0
     use_mmap: bool = True
 
 
@@ -146,16 +167,16 @@ class OpenContext(msgspec.Struct, frozen=True, tag=True):
     for `threads_batch` the same as `threads`.
     """
 
-    n_ctx: int
-    n_batch: int = 2048
-    n_ubatch: int = 512
-    threads: int | None = None
-    threads_batch: int | None = None
+    n_ctx: Size
+    n_batch: Size = 2048
+    n_ubatch: Size = 512
+    threads: Threads | None = None
+    threads_batch: Threads | None = None
     type_k: int = 1
     type_v: int = 1
     flash_attention: FlashAttention = "auto"
     offload_kv: bool = True
-    n_parallel: int = 1
+    n_parallel: Size = 1
 
 
 class ContextOpened(msgspec.Struct, frozen=True, tag=True):
@@ -181,9 +202,9 @@ class RunTest(msgspec.Struct, frozen=True, tag=True):
     as llama-bench does: the prompt in full, and one token generated.
     """
 
-    n_prompt: int = 0
-    n_gen: int = 0
-    depth: int = 0
+    n_prompt: Count = 0
+    n_gen: Count = 0
+    depth: Count = 0
     warmup: bool = False
 
 
@@ -200,7 +221,7 @@ class SampleBlocks(msgspec.Struct, frozen=True, tag=True):
     """Make `blocks` valid blocks of each tensor type ("Q4_K", "F16"), of weights drawn from N(0, 0.02²)."""
 
     types: tuple[str, ...]
-    blocks: int
+    blocks: Size
 
 
 class Blocks(msgspec.Struct, frozen=True, tag=True):

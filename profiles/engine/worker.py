@@ -12,6 +12,8 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -22,18 +24,25 @@ from profiles.engine.protocol import EngineFailure, Reply, Request
 def main() -> None:
     """Answer requests until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _volunteer()
     replies = _own_stdout()
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
     decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
     try:
         while True:
-            reply = _answer(decoder.decode(requests.get()))
+            reply = _answer(decoder, requests.get())
             replies.write(msgspec.json.encode(reply) + b"\n")
     except Exception:
         # An orderly exit would wait for the thread that reads: our last words are enough.
         traceback.print_exc()
         os._exit(1)
+
+
+def _volunteer() -> None:
+    """Where memory runs out, let the kernel end this process rather than the user's others: proc(5)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _own_stdout() -> BinaryIO:
@@ -49,7 +58,11 @@ def _read(source: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:
     os._exit(0)  # the parent has gone; the main thread may be deep in the engine
 
 
-def _answer(request: Request) -> Reply:
+def _answer(decoder: msgspec.json.Decoder[Request], line: bytes) -> Reply:
+    try:
+        request = decoder.decode(line)
+    except msgspec.ValidationError as error:
+        return EngineFailure("refused", f"the engine cannot be asked this: {error}")
     try:
         from profiles.engine import binding
     except ImportError as error:

@@ -126,7 +126,7 @@ def test_nothing_is_left_running_when_the_parent_ends(ending: signal.Signals, tm
         real = client._WORKER.replace("main()", "")
         client._WORKER = real + '''
         import profiles.engine.worker as w, time
-        w._answer = lambda request: time.sleep(600)
+        w._answer = lambda *_: time.sleep(600)
         open({str(tmp_path / "pid")!r}, "w").write(str(__import__("os").getpid()))
         w.main()'''.replace("        ", "")
         with client.Engine() as engine:

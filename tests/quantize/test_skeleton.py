@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from quantize.architecture import Architecture, gguf_metadata, tensors
-from quantize.skeleton import ALIGNMENT, header_bytes, write_skeleton
+from quantize.gguf_writer import ALIGNMENT
+from quantize.skeleton import header_bytes, write_skeleton
 
 LLAMA_8B = Architecture(
     name="llama",

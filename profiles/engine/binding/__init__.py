@@ -6,6 +6,7 @@ Each module answers one kind of request; what is loaded stays in one `Session` b
 from __future__ import annotations
 
 from profiles.engine.binding import blocks, memory, process, quantize, timing, version
+from profiles.engine.binding.ggml import load_backends
 from profiles.engine.binding.log import RefusedError
 from profiles.engine.binding.session import Session
 from profiles.engine.binding.text import Texts
@@ -29,6 +30,7 @@ from profiles.engine.protocol import (
 
 __all__ = ["RefusedError", "answer"]
 
+load_backends()
 _session = Session()
 _texts = Texts()
 

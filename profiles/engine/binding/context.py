@@ -7,7 +7,9 @@ from typing import Any
 
 import llama_cpp
 
-from profiles.engine.binding.log import UNREADABLE, RefusedError
+from profiles.engine.binding.ggml import tensor_types
+from profiles.engine.binding.log import UNREADABLE, RefusedError, collected_log
+from profiles.engine.binding.reasons import reason
 from profiles.engine.protocol import CachePart, MemoryQuestion, MemoryReport, OpenContext, StatePart
 
 _MIB = r" *([\d.]+) MiB"
@@ -31,8 +33,33 @@ _FLASH_ATTENTION = {
 }
 
 
+def load_model(path: str, params: Any) -> int:
+    """Load the GGUF at `path`. Raises RefusedError."""
+    with collected_log() as log:
+        model: int | None = llama_cpp.llama_model_load_from_file(path.encode(), params)
+    if model is None:
+        raise RefusedError(f"the engine cannot load {path}: {reason(log.text())}", log.text())
+    return model
+
+
+def make_context(model: int, params: Any, path: str) -> tuple[int, str]:
+    """A context for the model loaded from `path`, and what the log said of it. Raises RefusedError."""
+    with collected_log() as log:
+        context: int | None = llama_cpp.llama_init_from_model(model, params)
+    if context is None:
+        raise RefusedError(
+            f"the engine cannot make a context of {params.n_ctx} tokens for {path}: {reason(log.text())}",
+            log.text(),
+        )
+    return context, log.text()
+
+
 def context_params(request: MemoryQuestion | OpenContext) -> Any:
-    """The engine's parameters, with the defaults of llama.cpp's own programs."""
+    """The engine's parameters, with the defaults of llama.cpp's own programs. Raises RefusedError."""
+    known = {kind.id for kind in tensor_types().values()}
+    for kind in (request.type_k, request.type_v):
+        if kind not in known:  # the engine looks numbers up without a check
+            raise RefusedError(f"the engine has no tensor type of number {kind} for a KV cache")
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = request.n_ctx
     params.n_batch = request.n_batch

@@ -38,6 +38,16 @@ def tensor_types() -> dict[str, TensorType]:
     }
 
 
+def load_backends() -> None:
+    """Load the backends of a build that keeps them in separate libraries; harmless otherwise.
+
+    By path: the engine's own search would also load what lies in the working directory.
+    """
+    ggml = _ggml.libggml
+    if ggml.ggml_backend_reg_count() == 0:
+        ggml.ggml_backend_load_all_from_path(str(_ggml.libggml_base_path).encode())
+
+
 # --- tensors while they are computed -------------------------------------------------------------------------
 
 

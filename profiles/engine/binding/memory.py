@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import llama_cpp
 
-from profiles.engine.binding.context import context_params, read_buffers
-from profiles.engine.binding.log import RefusedError, collected_log
+from profiles.engine.binding.context import context_params, load_model, make_context, read_buffers
 from profiles.engine.protocol import MemoryQuestion, MemoryReport
 
 
@@ -15,15 +14,10 @@ def memory(request: MemoryQuestion) -> MemoryReport:
     model_params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE  # the engine asserts that nothing is mapped
     params = context_params(request)
     params.n_outputs_max = request.n_outputs or 0
-    with collected_log() as log:
-        model = llama_cpp.llama_model_load_from_file(request.path.encode(), model_params)
-        if not model:
-            raise RefusedError(f"the engine cannot load {request.path}", log.text())
-        try:
-            context = llama_cpp.llama_init_from_model(model, params)
-            if not context:
-                raise RefusedError(f"the engine cannot make a context for {request.path}", log.text())
-            llama_cpp.llama_free(context)
-        finally:
-            llama_cpp.llama_model_free(model)
-    return read_buffers(log.text(), request, request.path)
+    model = load_model(request.path, model_params)
+    try:
+        context, log = make_context(model, params, request.path)
+        llama_cpp.llama_free(context)
+    finally:
+        llama_cpp.llama_model_free(model)
+    return read_buffers(log, request, request.path)

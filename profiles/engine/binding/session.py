@@ -11,8 +11,8 @@ import llama_cpp
 import psutil
 from llama_cpp import _ggml
 
-from profiles.engine.binding.context import context_params, read_buffers
-from profiles.engine.binding.log import RefusedError, collected_log
+from profiles.engine.binding.context import context_params, load_model, make_context, read_buffers
+from profiles.engine.binding.log import RefusedError
 from profiles.engine.protocol import ContextOpened, LoadModel, ModelLoaded, OpenContext
 
 
@@ -37,12 +37,9 @@ class Session:
         params.n_gpu_layers = request.gpu_layers
         if not request.use_mmap:
             params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
-        with collected_log() as log:
-            started = time.perf_counter()
-            model = llama_cpp.llama_model_load_from_file(request.path.encode(), params)
-            load_s = time.perf_counter() - started
-        if not model:
-            raise RefusedError(f"the engine cannot load {request.path}", log.text())
+        started = time.perf_counter()
+        model = load_model(request.path, params)
+        load_s = time.perf_counter() - started
         self.model = model
         self.path = request.path
         vocab = llama_cpp.llama_model_get_vocab(model)
@@ -70,12 +67,10 @@ class Session:
         params.offload_kqv = request.offload_kv
         if eval_callback is not None:
             params.cb_eval = eval_callback
-        with collected_log() as log:
-            context = llama_cpp.llama_init_from_model(self.model, params)
-        if not context:
-            raise RefusedError(f"the engine cannot make a context for {self.path}", log.text())
+        context, log = make_context(self.model, params, self.path)
         self.context = context
-        buffers = read_buffers(log.text(), request, self.path)
+        self._refuse_what_writes_no_text()
+        buffers = read_buffers(log, request, self.path)
         self._attach_threads(threads, threads_batch)
         return ContextOpened(
             n_ctx=llama_cpp.llama_n_ctx(context),
@@ -86,6 +81,22 @@ class Session:
             threads=threads,
             threads_batch=threads_batch,
         )
+
+    def _refuse_what_writes_no_text(self) -> None:
+        """Tests process a prompt and continue it, one token after another: not every model does that."""
+        model, context = self.model, self.context
+        why = ""
+        if llama_cpp.llama_model_is_diffusion(model):
+            why = "it writes a whole text at once by diffusion"
+        elif llama_cpp.llama_model_has_encoder(model) and llama_cpp.llama_model_has_decoder(model):
+            why = "it is an encoder and a decoder, and the prompt would have to go through the encoder first"
+        elif llama_cpp.llama_model_has_encoder(model) or not llama_cpp.llama_get_memory(context):
+            why = "it is an encoder: it turns text into vectors and writes none"
+        elif not llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model)):
+            why = "it has no vocabulary"
+        if why:
+            self._close_context()
+            raise RefusedError(f"{self.path} cannot be timed as a language model: {why}")
 
     def _attach_threads(self, threads: int, threads_batch: int) -> None:
         """Threads that live as long as the context, as llama-bench makes them.

@@ -7,6 +7,7 @@ import ctypes
 import llama_cpp
 from llama_cpp import _ggml
 
+from profiles.engine.binding.devices import devices
 from profiles.engine.protocol import EngineVersion
 
 
@@ -22,4 +23,5 @@ def version() -> EngineVersion:
         ggml=text("ggml_version"),
         commit=text("ggml_commit"),
         features=llama_cpp.llama_print_system_info().decode().strip(),
+        devices=devices(),
     )

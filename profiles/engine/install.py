@@ -1,0 +1,238 @@
+"""Run a `BuildPlan`: compile the engine to a wheel, try it, and only then put it in the place of the old one.
+
+pip is started without a shell, in a process group of its own, so that Ctrl-C ends the compilers too. Its output
+goes to a log file; a callback hears of each step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Literal
+
+import msgspec
+
+from profiles.engine.build import BuildPlan
+from profiles.engine.client import Engine
+from profiles.engine.installed import DISTRIBUTION, installed_engine
+from profiles.engine.protocol import EngineFailure, EngineVersion
+from profiles.errors import EngineBuildError, EngineDownloadError
+
+Phase = Literal["downloading", "configuring", "compiling", "packing", "trying", "installing"]
+_GRACE_S = 5.0  # between asking the compilers to end and ending them
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where the build is. `done` of `total` files are compiled; 0 of 0 when that is not known."""
+
+    phase: Phase
+    done: int = 0
+    total: int = 0
+    elapsed_s: float = 0.0
+
+
+def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersion:
+    """Build and install by `plan`; returns what the new engine says of itself.
+
+    Raises EngineBuildError, with the compiler's words, or EngineDownloadError. Until the new wheel has been built
+    and has answered from a temporary folder, nothing is touched.
+    """
+    started = time.monotonic()
+
+    def tell(phase: Phase, done: int = 0, total: int = 0) -> None:
+        report(Progress(phase, done, total, time.monotonic() - started))
+
+    with tempfile.TemporaryDirectory(prefix="slm-advisor-engine-") as folder, _log_file() as log:
+        wheels = Path(folder, "wheels")
+        tell("downloading")
+        # All that pip and the compilers leave in their temporary folder goes with ours.
+        environment = {**plan.environment, "TMPDIR": folder}
+        _run((*plan.pip, *plan.build_arguments, str(wheels)), environment, log, tell)
+        wheel = next(wheels.glob("llama_cpp_python-*.whl"), None)
+        if wheel is None:
+            raise EngineBuildError("pip reported success and left no wheel", log.name)
+        if installed_engine() is not None:
+            tell("trying")
+            _try(wheel, Path(folder, "trial"), log.name)
+        tell("installing")
+        _run((*plan.pip, *_install_arguments(wheel)), {"TMPDIR": folder}, log, lambda *_: None)
+        with Engine() as engine:
+            answer = engine.version()
+        if isinstance(answer, EngineFailure):
+            raise EngineBuildError(f"the new engine does not start: {answer.message}", log.name)
+        return answer
+
+
+def _install_arguments(wheel: Path) -> tuple[str, ...]:
+    """For the installer. The same version over itself needs force, and has its dependencies already."""
+    engine = installed_engine()
+    same = engine is not None and wheel.name.startswith(f"llama_cpp_python-{engine.version}-")
+    return ("install", *(("--force-reinstall", "--no-deps") if same else ()), str(wheel))
+
+
+def _try(wheel: Path, folder: Path, log: str) -> None:
+    """Start a worker on the unpacked wheel. A build for the wrong driver or processor shows itself here."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), before)))
+    try:
+        with Engine() as engine:
+            answer = engine.version()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    if isinstance(answer, EngineFailure):
+        message = f"the new build does not start here, so the old engine was kept: {answer.message}"
+        raise EngineBuildError(message, log)
+
+
+@contextmanager
+def _log_file() -> Iterator[IO[str]]:
+    """A file for pip's output; it stays when something went wrong, to be looked at."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix="slm-advisor-engine-", suffix=".log", delete=False
+    ) as log:
+        try:
+            yield log
+        except KeyboardInterrupt:
+            Path(log.name).unlink(missing_ok=True)
+            raise
+    Path(log.name).unlink(missing_ok=True)
+
+
+# --- one command ------------------------------------------------------------------------------------------
+
+
+_STEP = re.compile(r"^\s*\[ *(\d+)/(\d+)\]")  # ninja
+_PERCENT = re.compile(r"^\s*\[ *(\d+)%\]")  # make
+_PHASES: tuple[tuple[re.Pattern[str], Phase], ...] = (
+    (re.compile(r"^\s*\*\*\* Configuring CMake|^\s*-- The C\w* compiler"), "configuring"),
+    (re.compile(r"^\s*\*\*\* Building project"), "compiling"),
+    (re.compile(r"^\s*\*\*\* (Installing|Making wheel)"), "packing"),
+)
+
+
+def _run(
+    command: tuple[str, ...],
+    environment: dict[str, str],
+    log: IO[str],
+    tell: Callable[[Phase, int, int], None],
+) -> None:
+    """Run one command to its end. Raises EngineBuildError when it fails; whatever happens, its children end."""
+    # pip's own settings stay: an index of the company's, a proxy. The progress bar would only fill the log.
+    settings = {"PIP_PROGRESS_BAR": "off", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, **settings, **environment},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise EngineBuildError(f"{command[0]} cannot be started: {error.strerror}", log.name) from error
+    assert process.stdout is not None
+    try:
+        with process.stdout:
+            for line in process.stdout:
+                log.write(line)
+                step = _progress(line)
+                if step is not None:
+                    tell(*step)
+        code = process.wait()
+    except BaseException:
+        _end_group(process)
+        raise
+    log.flush()
+    if code != 0:
+        raise _failure(Path(log.name).read_text("utf-8", "replace"), code, log.name)
+
+
+def _progress(line: str) -> tuple[Phase, int, int] | None:
+    step = _STEP.match(line)
+    if step:
+        return "compiling", int(step[1]), int(step[2])
+    percent = _PERCENT.match(line)
+    if percent:
+        return "compiling", int(percent[1]), 100
+    return next(((phase, 0, 0) for pattern, phase in _PHASES if pattern.search(line)), None)
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """End a process and all it started: asked first, so that pip puts back what it has moved, then without asking."""
+    if sys.platform == "win32":
+        process.kill()
+        process.wait()
+        return
+    try:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+    finally:  # a second Ctrl-C must not leave compilers behind
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# --- what went wrong ----------------------------------------------------------------------------------------
+
+_ERROR = re.compile(
+    r"\berror\b(?!s? when|-)[ :]|CMake Error|undefined reference|No space left|Killed|nvcc fatal|ninja: build stopped"
+    r"|Could not find|could not be found|^FAILED:|ERROR:",
+    re.IGNORECASE,
+)
+_NOISE = re.compile(
+    r"-Werror|subprocess-exited-with-error|Failed building wheel|note: This error|^\s*(╰|│|×)"
+)
+_MEANINGFUL_LINES = 6
+# What the output shows -> what to do. The first that fits.
+_ADVICE: tuple[tuple[str, str], ...] = (
+    (r"No space left on device", "free disk space, or set TMPDIR to a folder with more"),
+    (
+        r"Killed signal|internal compiler error: Killed|signal 9|Cannot allocate memory",
+        "memory ran out: close other programs, or run again with CMAKE_BUILD_PARALLEL_LEVEL=1",
+    ),
+    (r"externally-managed-environment", "install slm-advisor with pipx, or in a virtual environment"),
+    (
+        r"unsupported GNU version|unsupported clang version",
+        "this CUDA toolkit wants an older compiler: set CUDAHOSTCXX to one, such as g++-12",
+    ),
+    (r"Unsupported gpu architecture", "this CUDA toolkit does not know the GPU: install another release"),
+    (r"Could NOT find Vulkan|SPIRV-Headers", "the Vulkan development files are incomplete"),
+    (r"No CMAKE_CXX_COMPILER|CMAKE_CXX_COMPILER not set", "install a C++ compiler"),
+)
+_NETWORK = re.compile(
+    r"Temporary failure in name resolution|Name or service not known|NewConnectionError|ConnectTimeout"
+    r"|Network is unreachable|No matching distribution found|ProxyError|ReadTimeout",
+)
+
+
+def _failure(output: str, code: int, log: str) -> EngineBuildError:
+    lines = output.splitlines()
+    telling = [line.strip() for line in lines if _ERROR.search(line) and not _NOISE.search(line)]
+    words = tuple(dict.fromkeys(telling))[-_MEANINGFUL_LINES:] or tuple(lines[-_MEANINGFUL_LINES:])
+    if _NETWORK.search(output) and not any(_progress(line) for line in lines):
+        return EngineDownloadError(
+            f"{DISTRIBUTION} could not be downloaded; what is installed was not touched", log, words
+        )
+    advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, output)), None)
+    return EngineBuildError(
+        f"the build failed (exit code {code}); what was installed was not touched", log, words, advice
+    )
