@@ -23,11 +23,11 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from profiles.engine.client import Engine
-from profiles.engine.protocol import EngineFailure, ImatrixTensor, OpenCalibration
-from quantize.engine_errors import MISSING, engine_error
+from profiles.engine.protocol import EngineFailure, ImatrixTensor, OpenCalibration, Reply
+from profiles.throughput import require
 from quantize.errors import ImatrixError, InvalidModelError
 from quantize.gguf_header import Header, read_header
-from quantize.gguf_write import TensorHead, header_bytes
+from quantize.gguf_writer import MetadataValue, TensorInfo, header, padded
 
 CONTEXT = 512  # tokens of a chunk, llama-imatrix's default
 CHUNK_TIMEOUT_S = 3600.0  # a large model from a slow disk may take long over its first chunk
@@ -39,7 +39,7 @@ _MAX_NAME_BYTES = 256
 Progress = Callable[[int, int, float], None]
 """Called after each chunk with the chunks done, their number, and the seconds so far."""
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Reply)
 
 
 class Imatrix(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +85,8 @@ def collect_imatrix(
     """Let the model at `gguf` read `text` in chunks of `context` tokens and write its importance matrix to `out`.
 
     The text is cut as llama-imatrix cuts it; `chunks` limits how much of it is read. Raises ImatrixError where the
-    text is too short for two chunks or the model cannot read it, EngineMissingError, and EngineError where the
-    engine breaks down.
+    text is too short for two chunks or the model cannot read it, and EngineError where the engine is missing or breaks
+    down.
     """
     started = time.monotonic()
     question = OpenCalibration(str(gguf), str(text), context, chunks, threads)
@@ -114,26 +114,26 @@ def collect_imatrix(
 
 def write_imatrix(matrix: Imatrix, path: Path) -> None:
     """Write `matrix` to `path` in llama.cpp's GGUF format, byte for byte as llama-imatrix would."""
-    heads: list[TensorHead] = []
+    infos: list[TensorInfo] = []
     blobs: list[bytes] = []
     for name, tensor in sorted(matrix.tensors.items()):
         matrices = len(tensor.counts)
-        heads += [
-            (name + _SUMS, _shape(len(tensor.sums) // 4 // matrices, matrices), "F32"),
-            (name + _COUNTS, _shape(1, matrices), "F32"),
+        infos += [
+            TensorInfo(name + _SUMS, _shape(len(tensor.sums) // 4 // matrices, matrices), "F32"),
+            TensorInfo(name + _COUNTS, _shape(1, matrices), "F32"),
         ]
         blobs += [tensor.sums, struct.pack(f"<{matrices}f", *tensor.counts)]
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "general.type": "imatrix",
         "imatrix.datasets": list(matrix.datasets),
         "imatrix.chunk_count": matrix.chunks,
         "imatrix.chunk_size": matrix.chunk_tokens or 0,
     }
-    header = header_bytes(metadata, heads)
+    head, _ = header(metadata, infos)
     with path.open("wb") as file:
-        file.write(header)
+        file.write(head)
         for blob in blobs:
-            file.write(blob + bytes(-len(blob) % 32))
+            file.write(blob + bytes(padded(len(blob)) - len(blob)))
 
 
 def read_imatrix(path: Path) -> Imatrix:
@@ -150,12 +150,12 @@ def read_imatrix(path: Path) -> Imatrix:
 
 def _read_gguf(path: Path, file: BinaryIO) -> Imatrix:
     try:
-        header = read_header(path, model=False)
+        contents = read_header(path, model=False)
     except InvalidModelError as error:
         raise ImatrixError(str(error)) from error
-    if header.metadata.get("general.type") != "imatrix":
+    if contents.metadata.get("general.type") != "imatrix":
         raise ImatrixError(f"{path} is a GGUF file but no importance matrix")
-    infos = {tensor.name: tensor for tensor in header.tensors}
+    infos = {tensor.name: tensor for tensor in contents.tensors}
     tensors = {}
     for name, info in infos.items():
         if not name.endswith(_SUMS):
@@ -176,17 +176,17 @@ def _read_gguf(path: Path, file: BinaryIO) -> Imatrix:
         tensors[weight] = ImatrixTensor(sums, tuple(round(number) for number in numbers))
     if not tensors:
         raise ImatrixError(f"{path} holds no data")
-    datasets = header.metadata.get("imatrix.datasets", ())
+    datasets = contents.metadata.get("imatrix.datasets", ())
     return Imatrix(
         tensors=tensors,
         datasets=tuple(map(str, datasets)) if isinstance(datasets, tuple) else (),
-        chunks=_whole(path, header, "imatrix.chunk_count"),
-        chunk_tokens=_whole(path, header, "imatrix.chunk_size"),
+        chunks=_whole(path, contents, "imatrix.chunk_count"),
+        chunk_tokens=_whole(path, contents, "imatrix.chunk_size"),
     )
 
 
-def _whole(path: Path, header: Header, key: str) -> int:
-    value = header.metadata.get(key)
+def _whole(path: Path, contents: Header, key: str) -> int:
+    value = contents.metadata.get(key)
     if type(value) is not int:
         raise ImatrixError(f"{path} lacks {key}: it was not written by llama-imatrix, or is damaged")
     return value
@@ -237,11 +237,9 @@ def _shape(columns: int, rows: int) -> tuple[int, ...]:
 
 
 def _answer(reply: T | EngineFailure) -> T:
-    if isinstance(reply, EngineFailure):
-        if reply.kind == "refused":
-            raise ImatrixError(reply.message)
-        raise engine_error(reply)
-    return reply
+    if isinstance(reply, EngineFailure) and reply.kind == "refused":
+        raise ImatrixError(reply.message)
+    return require(reply)
 
 
 def _sha256(path: Path) -> str:
