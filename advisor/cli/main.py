@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
+    "fidelity": ("advisor.cli.fidelity", "fidelity", "Measure what a quantization changed."),
     "catalog": ("advisor.cli.catalog", "catalog", "List, show, check and add models."),
     "doctor": ("advisor.cli.doctor", "doctor", "Say whether the engine is there and fits this device."),
     "engine": ("advisor.cli.doctor", "engine", "Build and install the engine for this device."),
@@ -101,7 +102,7 @@ def exit_code(error: BaseException) -> int | None:
         NoisyError,
         ProfilesError,
     )
-    from quantize.errors import EngineMissingError, QuantizeError
+    from quantize.errors import EngineMissingError, QuantizeError, TooLittleMemoryError
 
     table: tuple[tuple[type[BaseException], int], ...] = (
         (errors.InvalidInputError, 2),
@@ -109,6 +110,7 @@ def exit_code(error: BaseException) -> int | None:
         (errors.NotEnoughEvidenceError, 4),
         (errors.ComponentMissingError, 5),
         (EngineMissingError, 5),
+        (TooLittleMemoryError, 4),
         (EngineAbsentError, 5),
         (EngineTimeoutError, 4),
         (NoisyError, 4),

@@ -22,6 +22,7 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),
     "catalog-added": ("advisor.report.catalog_documents", "CatalogAddedDocument"),
     "doctor": ("advisor.report.doctor_documents", "DoctorDocument"),
+    "fidelity": ("advisor.report.fidelity_report", "FidelityDocument"),
     "device": ("profiles.device", "Device"),
     "error": ("advisor.report.documents", "ErrorDocument"),
 }

@@ -1,0 +1,132 @@
+"""`slm-advisor fidelity`: what a quantization changed, measured, and a gate on it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from advisor.cli.options import json_option
+from advisor.cli.output import narrate, write_json, write_text
+
+_LINE_EVERY_S = 10.0  # where stderr is no terminal
+
+
+class Share(click.ParamType):
+    """A share as "2%" or 0.02."""
+
+    name = "share"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"'{value}' is no share; write it like 2% or 0.02", param, ctx)
+        if not 0 <= share <= 1:
+            self.fail(f"'{value}' is not between 0 and 1; write it like 2% or 0.02", param, ctx)
+        return share
+
+
+@click.command(
+    epilog="Examples:  slm-advisor fidelity model-Q4_K_M.gguf model-F16.gguf\n\n"
+    "slm-advisor fidelity built.gguf source.gguf --text my-domain.txt --max-kld 0.05 --min-same-top 90%"
+)
+@click.argument("built", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("reference", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--text",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="UTF-8 text to predict; without it, a text of English, Japanese and code that ships with the program.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(64, 1 << 20),
+    default=512,
+    show_default=True,
+    help="Tokens of a chunk; the second half of each is predicted.",
+)
+@click.option("--chunks", type=click.IntRange(2), metavar="N", help="Read no more than N chunks of the text.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.")
+@click.option("--max-kld", type=click.FloatRange(0), metavar="X", help="Largest mean KL divergence, in nats.")
+@click.option("--max-ppl-increase", type=Share(), metavar="X%", help="Largest increase of the perplexity.")
+@click.option("--min-same-top", type=Share(), metavar="X%", help="Least share of the same top token.")
+@json_option
+def fidelity(
+    built: Path,
+    reference: Path,
+    text: Path | None,
+    context: int,
+    chunks: int | None,
+    threads: int | None,
+    max_kld: float | None,
+    max_ppl_increase: float | None,
+    min_same_top: float | None,
+    as_json: bool,
+) -> int:
+    """Compare the predictions of BUILT with those of the REFERENCE it was made from.
+
+    Perplexity, KL divergence and the share of the same top token, each with its standard error. Limits make it a
+    gate: exit code 3 when one is broken, 4 when the measurement is too close to a limit to say.
+    """
+    from advisor.gate import Limits, gate_exit_code, judge
+    from advisor.report.fidelity_report import FidelityDocument, fidelity_text
+    from quantize.fidelity import measure_fidelity
+    from quantize.texts import HELD_OUT
+
+    limits = Limits(max_kld=max_kld, max_ppl_increase=max_ppl_increase, min_same_top=min_same_top)
+    progress = ChunkProgress("compared")
+    measured = measure_fidelity(
+        built,
+        reference,
+        text or HELD_OUT,
+        context=context,
+        chunks=chunks,
+        threads=threads,
+        progress=progress.show,
+    )
+    progress.end()
+    document = FidelityDocument(
+        built=str(built),
+        reference=str(reference),
+        fidelity=measured,
+        limits=limits,
+        verdicts=judge(measured, limits),
+    )
+    if as_json:
+        write_json("fidelity", document)
+    else:
+        write_text(fidelity_text(document))
+    return gate_exit_code(document.verdicts)
+
+
+class ChunkProgress:
+    """Chunks done and time left on stderr: one line kept current on a terminal, else a line now and then."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._written_s = time.monotonic()
+
+    def show(self, done: int, total: int, elapsed_s: float) -> None:
+        from advisor.text import seconds
+
+        left = seconds(elapsed_s / done * (total - done))
+        line = f"{self._verb} {done} of {total} chunks, {left} left"
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        elif time.monotonic() - self._written_s >= _LINE_EVERY_S:
+            self._written_s = time.monotonic()
+            narrate(line)
+
+    def end(self) -> None:
+        if self._terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
