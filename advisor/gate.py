@@ -37,7 +37,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(fidelity: Fidelity, limits: Limits) -> tuple[Verdict, ...]:
     """A verdict for each limit that is set."""
-    checks: tuple[tuple[Literal["max_kld", "max_ppl_increase", "min_same_top"], float | None, Measure], ...] = (
+    checks: tuple[
+        tuple[Literal["max_kld", "max_ppl_increase", "min_same_top"], float | None, Measure], ...
+    ] = (
         ("max_kld", limits.max_kld, fidelity.kl_divergence),
         ("max_ppl_increase", limits.max_ppl_increase, fidelity.perplexity_increase),
         ("min_same_top", limits.min_same_top, fidelity.same_top),

@@ -178,7 +178,9 @@ def _check_memory(engine: Engine, built: Path, source: Path, context: int) -> No
         question = MemoryQuestion(str(path), context, n_ubatch=ROWS_AT_ONCE, n_batch=ROWS_AT_ONCE)
         report: MemoryReport = _answer(engine.memory(question))
         logits = ROWS_AT_ONCE * (report.output_bytes or 0)  # of one token before there are more
-        needed += path.stat().st_size + report.kv_cache_bytes + report.state_bytes + report.compute_bytes + logits
+        needed += (
+            path.stat().st_size + report.kv_cache_bytes + report.state_bytes + report.compute_bytes + logits
+        )
     free = _free_bytes()
     if free is not None and needed > free:
         raise TooLittleMemoryError(

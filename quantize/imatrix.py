@@ -96,9 +96,7 @@ def collect_imatrix(
         if progress is not None:
             progress(chunk + 1, opened.chunks, time.monotonic() - started)
     taken = _answer(engine.take_imatrix(timeout_s=CHUNK_TIMEOUT_S))
-    matrix = Imatrix(
-        tensors=taken.tensors, datasets=(text.name,), chunks=opened.chunks, chunk_tokens=context
-    )
+    matrix = Imatrix(tensors=taken.tensors, datasets=(text.name,), chunks=opened.chunks, chunk_tokens=context)
     write_imatrix(matrix, out)
     return ImatrixFacts(
         path=str(out),

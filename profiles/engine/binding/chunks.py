@@ -28,12 +28,12 @@ class Chunks:
         if llama_cpp.llama_vocab_type(vocab) == llama_cpp.LLAMA_VOCAB_TYPE_NONE:
             raise RefusedError("the model has no tokenizer: it cannot read a text")
         if llama_cpp.llama_model_has_encoder(model) or llama_cpp.llama_vocab_get_add_eos(vocab):
-            raise RefusedError("the model is no plain language model: it ends or encodes every text it is given")
+            raise RefusedError(
+                "the model is no plain language model: it ends or encodes every text it is given"
+            )
         self._tokens = tokenize(vocab, path)
         self._n_ctx = n_ctx
-        self._bos = (
-            llama_cpp.llama_vocab_bos(vocab) if llama_cpp.llama_vocab_get_add_bos(vocab) else None
-        )
+        self._bos = llama_cpp.llama_vocab_bos(vocab) if llama_cpp.llama_vocab_get_add_bos(vocab) else None
         self.n_tokens = len(self._tokens)
         available = self.n_tokens // n_ctx
         if available < LEAST_CHUNKS:
@@ -94,9 +94,7 @@ class Reader:
     def logits(self, rows: int, n_vocab: int) -> ctypes.Array[ctypes.c_float]:
         """The logits of the tokens last read with `logits`, valid until the next are read."""
         pointer = llama_cpp.llama_get_logits(self._context)
-        return (ctypes.c_float * (rows * n_vocab)).from_address(
-            ctypes.addressof(pointer.contents)
-        )
+        return (ctypes.c_float * (rows * n_vocab)).from_address(ctypes.addressof(pointer.contents))
 
     def close(self) -> None:
         llama_cpp.llama_batch_free(self._batch)

@@ -52,9 +52,7 @@ class Comparison:
         self._threads = request.threads or usable_cores()
 
     def opened(self) -> ComparisonOpened:
-        return ComparisonOpened(
-            self._chunks.n_tokens, self._chunks.count, self._n_vocab, *self._descriptions
-        )
+        return ComparisonOpened(self._chunks.n_tokens, self._chunks.count, self._n_vocab, *self._descriptions)
 
     def compare(self, chunk: int) -> ChunkCompared:
         tokens = self._chunks[chunk]
@@ -146,6 +144,10 @@ def _check_vocabularies(built: _Model, reference: _Model) -> None:
     for token in range(sizes[0]):
         if text(one, token) != text(other, token):
             raise RefusedError(f"{names}: token {token} of their vocabularies differs")
-    for question in (llama_cpp.llama_vocab_type, llama_cpp.llama_vocab_get_add_bos, llama_cpp.llama_vocab_bos):
+    for question in (
+        llama_cpp.llama_vocab_type,
+        llama_cpp.llama_vocab_get_add_bos,
+        llama_cpp.llama_vocab_bos,
+    ):
         if question(one) != question(other):
             raise RefusedError(f"{names}: their tokenizers begin a text differently")

@@ -108,7 +108,5 @@ def tensor_data(tensor: Tensor) -> ctypes.Array[ctypes.c_char]:
     if ggml.ggml_backend_buffer_is_host(ctypes.c_void_p(tensor.buffer)):
         return (ctypes.c_char * size).from_address(tensor.data)
     copy = ctypes.create_string_buffer(size)
-    ggml.ggml_backend_tensor_get(
-        ctypes.byref(tensor), copy, ctypes.c_size_t(0), ctypes.c_size_t(size)
-    )
+    ggml.ggml_backend_tensor_get(ctypes.byref(tensor), copy, ctypes.c_size_t(0), ctypes.c_size_t(size))
     return copy
