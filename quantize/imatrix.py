@@ -16,7 +16,7 @@ import math
 import struct
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -213,7 +213,7 @@ def _read_dat(path: Path, file: BinaryIO) -> Imatrix:
         tensors[name] = ImatrixTensor(take(4 * number(size // 4)), (max(calls, 1),))
     if not tensors:
         raise ImatrixError(f"{path} holds no data")
-    chunks, datasets = 0, ()
+    chunks, datasets = 0, tuple[str, ...]()
     if len(rest := file.read(8)) == 8:
         chunks, length = struct.unpack("<ii", rest)
         datasets = (file.read(max(length, 0)).decode(errors="replace"),)

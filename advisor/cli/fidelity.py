@@ -14,21 +14,17 @@ from advisor.cli.output import narrate, write_json, write_text
 _LINE_EVERY_S = 10.0  # where stderr is no terminal
 
 
-class Share(click.ParamType):
-    """A share as "2%" or 0.02."""
-
-    name = "share"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-        except ValueError:
-            self.fail(f"'{value}' is no share; write it like 2% or 0.02", param, ctx)
-        if not 0 <= share <= 1:
-            self.fail(f"'{value}' is not between 0 and 1; write it like 2% or 0.02", param, ctx)
-        return share
+def _share(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """A share written as "2%" or 0.02."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"'{value}' is no share; write it like 2% or 0.02", param=option)
+    return share
 
 
 @click.command(
@@ -53,8 +49,8 @@ class Share(click.ParamType):
 @click.option("--chunks", type=click.IntRange(2), metavar="N", help="Read no more than N chunks of the text.")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.")
 @click.option("--max-kld", type=click.FloatRange(0), metavar="X", help="Largest mean KL divergence, in nats.")
-@click.option("--max-ppl-increase", type=Share(), metavar="X%", help="Largest increase of the perplexity.")
-@click.option("--min-same-top", type=Share(), metavar="X%", help="Least share of the same top token.")
+@click.option("--max-ppl-increase", callback=_share, metavar="X%", help="Largest increase of the perplexity.")
+@click.option("--min-same-top", callback=_share, metavar="X%", help="Least share of the same top token.")
 @json_option
 def fidelity(
     built: Path,

@@ -74,7 +74,7 @@ class Comparison:
     def _rows(self, targets: list[int]) -> list[_Row]:
         shape = len(targets), self._n_vocab
         built, reference = (
-            np.frombuffer(model.reader.logits(*shape), np.float32).reshape(shape)
+            np.frombuffer(memoryview(model.reader.logits(*shape)), np.float32).reshape(shape)
             for model in (self._built, self._reference)
         )
         # Threads are worth it: numpy lets go of the interpreter while it works on a row.

@@ -176,7 +176,9 @@ def _weight_name(product: Tensor) -> str:
 
 def _array(tensor: Tensor, kind: type[Number]) -> npt.NDArray[Number]:
     """The tensor's numbers where they lie, in numpy's order: the dimension that ggml counts first comes last."""
-    return np.ndarray(tuple(tensor.ne)[::-1], kind, tensor_data(tensor), strides=tuple(tensor.nb)[::-1])
+    return np.ndarray(
+        tuple(tensor.ne)[::-1], kind, memoryview(tensor_data(tensor)), strides=tuple(tensor.nb)[::-1]
+    )
 
 
 def _by_matrix(values: Floats, n2: int, n3: int) -> Floats:
@@ -202,4 +204,5 @@ def _by_expert(values: Floats, experts: Counts, n_experts: int) -> tuple[Floats,
 
 
 def _squares(rows: Floats) -> Floats:
-    return np.einsum("ij,ij->j", rows, rows)
+    sums: Floats = np.einsum("ij,ij->j", rows, rows)
+    return sums
