@@ -2,7 +2,7 @@
 
 Both hold English prose, Japanese prose and source code in Python, C, JavaScript, SQL and shell, in turns, all
 written for this project and under its licence. `CALIBRATION` has more than 20 chunks of 512 tokens with the
-tokenizers of current models, `HELD_OUT` more than 10.
+tokenizers of current models, `HELD_OUT` nine or more.
 """
 
 from __future__ import annotations
