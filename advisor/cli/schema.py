@@ -17,6 +17,7 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "estimate-row": ("advisor.estimate", "Row"),
     "estimate-line": ("advisor.estimate", "Line"),
     "estimate-error-line": ("advisor.estimate", "ErrorLine"),
+    "bench": ("advisor.report.bench_documents", "BenchDocument"),
     "catalog-list": ("advisor.report.catalog_documents", "CatalogListDocument"),
     "catalog-model": ("advisor.report.catalog_documents", "CatalogModelDocument"),
     "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),
