@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from advisor.cli.options import device_option, json_option, split_model
+from advisor.cli.options import device_option, json_option, split_model, target_of
 from advisor.cli.output import write_json, write_text
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -123,7 +123,4 @@ def _target(device: str | None, need: dict[str, Any]) -> tuple[Any, Any]:
     from advisor.workload import make_workload
 
     workload = make_workload(**need)
-    from advisor.target import make_target
-    from profiles.resolve import resolve_device
-
-    return make_target(resolve_device(device), workload), workload
+    return target_of(device, workload), workload
