@@ -262,7 +262,7 @@ def test_a_prediction_knows_only_worse_grades() -> None:
             model.architecture,  # type: ignore[arg-type]
             variant,
             target,
-            target.places[0],
+            cpu_of(target),
             SETTINGS,
             grade=grade,
             n_prompt=0,
