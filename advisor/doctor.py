@@ -92,11 +92,11 @@ def examine(device: Device, tools: Toolchain) -> Diagnosis:
             if isinstance(answer, EngineVersion):
                 version = answer
                 checks += [_engine(installed, answer), _worker(taken_s)]
-                checks += _build(device, tools, plan, installed, answer)
+                checks += build_checks(device, tools, plan, installed, answer)
                 checks += [_test_run(engine, bool(gpu_backends(answer)))]
             else:
                 checks += [_engine_broken(installed, answer), *_build_tools(plan)]
-    checks += [*_surroundings(device), *_calibration(device, installed)]
+    checks += _surroundings(device)
     fits = (
         installed is not None
         and version is not None
@@ -158,7 +158,7 @@ def _test_run(engine: Engine, gpu: bool) -> Check:
         path = Path(folder, "tiny.gguf")
         try:
             failure = _run_tiny(engine, path, -1 if gpu else 0)
-        except QuantizeError as error:  # no room on the disk
+        except (QuantizeError, OSError) as error:  # no room on the disk
             return Check(name="test run", state="unknown", detail=str(error))
     if failure is None:
         where = "on the GPU" if gpu else "on the processor"
@@ -190,9 +190,10 @@ def _run_tiny(engine: Engine, path: Path, gpu_layers: int) -> EngineFailure | No
 # --- the build ------------------------------------------------------------------------------------------------
 
 
-def _build(
+def build_checks(
     device: Device, tools: Toolchain, plan: BuildPlan, installed: InstalledEngine, version: EngineVersion
 ) -> Iterator[Check]:
+    """Whether the build uses what the processor and the GPU offer. Starts nothing."""
     yield _processor(device, tools, version)
     cpu = engine_features(version).get("CPU", {})
     if "OPENMP" not in cpu and device.platform.system == "linux" and cpu:
@@ -259,14 +260,13 @@ def _gpu(
             advice="look after the driver, the rights on /dev (group render), and the container's devices",
         )
         return
-    how = f"only by {', '.join(seen)}; {wanted.backend} is faster" if seen else "not at all"
+    how = f"used only by {', '.join(seen)}; {wanted.backend} is faster" if seen else "not used"
     first = "".join(f"{missing.install}; " for missing in wanted.missing)
     lacking = "; ".join(missing.what for missing in wanted.missing)
     yield Check(
         name="GPU",
         state="improve",
-        detail=f"{names} is used {how}"
-        + (f"; a build with {wanted.backend} needs {lacking}" if lacking else ""),
+        detail=f"{names} is {how}" + (f"; a build with {wanted.backend} needs {lacking}" if lacking else ""),
         advice=f"{first}then: {_INSTALL}" if first else _INSTALL,
     )
 
@@ -343,7 +343,3 @@ def _power(device: Device) -> Check:
         f"governor {governor}" if governor else "",
     ]
     return Check(name="power", state="ok", detail=", ".join(filter(None, known)))
-
-
-def _calibration(device: Device, installed: InstalledEngine | None) -> Iterator[Check]:
-    yield from ()

@@ -16,6 +16,12 @@ import jsonschema
 import pytest
 
 from advisor.cli.schema import schema_of
+from advisor.doctor import Check, build_checks
+from profiles.device import Accelerator, Cpu, Device, Platform
+from profiles.engine.build import plan_build
+from profiles.engine.installed import InstalledEngine
+from profiles.engine.protocol import EngineDevice, EngineVersion
+from profiles.engine.toolchain import Compiler, Python, Toolchain
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
@@ -188,6 +194,66 @@ def test_installing_makes_a_missing_engine_work_and_never_breaks_one_that_does(
     assert "the old engine was kept" in broken.stderr
     assert here.run("doctor").returncode == 0
     assert [entry.suffix for entry in here.temporary.iterdir()] == [".log"]  # of the failure
+
+
+# --- what is said of a build that could be better ----------------------------------------------------------------
+
+RTX = Accelerator(name="RTX 4090", vendor="NVIDIA", backend="cuda", compute_capability="8.9", driver="580.1")
+CPU_LINE = "CPU : AVX = 1 | AVX2 = 1 | OPENMP = 1 |"
+CUDA0 = EngineDevice(name="CUDA0", description="RTX 4090", kind="gpu", backend="CUDA")
+VULKAN0 = EngineDevice(name="Vulkan0", description="RTX 4090", kind="gpu", backend="Vulkan")
+
+
+def checks(
+    folder: Path, version: EngineVersion, *accelerators: Accelerator, nvcc: bool = True, gcc: int = 12
+) -> dict[str, Check]:
+    device = Device(
+        cpu=Cpu(isa=("avx", "avx2")), accelerators=accelerators, platform=Platform(system="linux")
+    )
+    tools = Toolchain(
+        python=Python(executable="python", pip=("pip",)),
+        compiler=Compiler(family="gcc", major=gcc),
+        nvcc="/usr/local/cuda/bin/nvcc" if nvcc else None,
+        cuda=(12, 8) if nvcc else None,
+    )
+    installed = InstalledEngine(version=version.package, folder=str(folder), digest="0")
+    return {c.name: c for c in build_checks(device, tools, plan_build(device, tools), installed, version)}
+
+
+def test_a_card_the_engine_does_not_see_is_said_with_the_command(tmp_path: Path) -> None:
+    found = checks(tmp_path, EngineVersion("0.3.36", features=CPU_LINE), RTX)
+    assert (found["GPU"].state, found["GPU"].advice) == ("improve", "slm-advisor engine install")
+    assert "RTX 4090 is not used" in found["GPU"].detail
+    without = checks(tmp_path, EngineVersion("0.3.36", features=CPU_LINE), RTX, nvcc=False)
+    assert "CUDA toolkit" in without["GPU"].detail
+    assert "cuda-downloads" in (without["GPU"].advice or "")
+
+
+def test_a_card_that_is_used_by_its_own_backend_is_fine_and_by_another_is_not(tmp_path: Path) -> None:
+    best = EngineVersion("0.3.36", features=CPU_LINE + " CUDA : ARCHS = 890 |", devices=(CUDA0,))
+    assert checks(tmp_path, best, RTX)["GPU"].state == "ok"
+    second = EngineVersion("0.3.36", features=CPU_LINE, devices=(VULKAN0,))
+    assert checks(tmp_path, second, RTX)["GPU"].state == "improve"
+
+
+def test_code_for_older_cards_than_this_one_is_said(tmp_path: Path) -> None:
+    old = EngineVersion("0.3.36", features=CPU_LINE + " CUDA : ARCHS = 750,860 |", devices=(CUDA0,))
+    found = checks(tmp_path, old, RTX)["GPU"]
+    assert found.state == "improve"
+    assert "8.6 at most" in found.detail
+
+
+def test_a_build_with_the_backend_and_no_card_points_at_the_driver(tmp_path: Path) -> None:
+    (tmp_path / "libggml-cuda.so").touch()
+    found = checks(tmp_path, EngineVersion("0.3.36", features=CPU_LINE), RTX)["GPU"]
+    assert found.state == "improve"
+    assert "driver" in (found.advice or "")
+
+
+def test_a_build_for_any_processor_is_said_with_what_it_leaves_unused(tmp_path: Path) -> None:
+    found = checks(tmp_path, EngineVersion("0.3.36", features="CPU : AVX = 1 |"))
+    assert (found["processor"].state, found["threads"].state) == ("improve", "improve")
+    assert "AVX2" in found["processor"].detail
 
 
 @pytest.mark.slow

@@ -11,11 +11,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from profiles.device import Device
 from profiles.engine.build import plan_build
+from profiles.engine.build_facts import EFFORT
 from profiles.engine.install import Progress, install
 from profiles.engine.installed import installed_engine
 from profiles.engine.toolchain import Compiler, Python, Toolchain
@@ -64,7 +66,7 @@ def test_a_failed_build_shows_the_telling_lines_and_what_to_do(
         run(failing(f"{noise}\n{output}"), tmp_path)
     message = str(failure.value)
     assert words in message
-    assert "not touched" in message
+    assert "still there" in message
     assert len(message.splitlines()) < 12
     assert advice is None or advice in message
     log = Path(message.rsplit(": ", 1)[1])
@@ -97,6 +99,16 @@ def test_progress_names_the_phase_and_counts_the_files(tmp_path: Path) -> None:
         ("compiling", 45, 100),
         ("packing", 0, 0),
     ]
+
+
+def test_too_little_room_is_noticed_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = tmp_path / "ran"
+    monkeypatch.setitem(EFFORT, "cpu", msgspec.structs.replace(EFFORT["cpu"], disk_bytes=1 << 60))
+    with pytest.raises(EngineBuildError, match="TMPDIR"):
+        run(f"open({str(pip)!r}, 'w')", tmp_path)
+    assert not pip.exists()
 
 
 def test_an_installer_that_cannot_be_started_is_an_error_of_ours(tmp_path: Path) -> None:
