@@ -17,6 +17,7 @@ from advisor.candidates import (
     search,
 )
 from advisor.catalog import Model, Variant
+from advisor.evidence import Evidence
 from advisor.memory import MemoryEstimate
 from advisor.target import Place, Target
 from advisor.text import amount, rate, seconds
@@ -99,8 +100,8 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
         said.append(text)
     if speed is not None:
         said.append(
-            f"generates {rate(speed.tg.value)} tokens/s ({rate(speed.tg.low)} to {rate(speed.tg.high)}); "
-            f"the floor is {rate(workload.min_tg_tokens_per_s)}"
+            f"generates {rate(speed.tg.value)} tokens/s ({rate(speed.tg.low)} to {rate(speed.tg.high)})"
+            f"{_HERE.get(speed.tg.evidence, '')}; the floor is {rate(workload.min_tg_tokens_per_s)}"
         )
         said.append(
             f"first token after {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to "
@@ -115,6 +116,9 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
     if candidate.model.gated:
         said.append("the weights are gated: accept the licence on the Hub first")
     return tuple(said)
+
+
+_HERE: dict[Evidence, str] = {"measured": ", measured here", "probed": ", probed here"}
 
 
 def _settings(candidate: Candidate) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from advisor.candidates import Constraint
-from advisor.evidence import Value
+from advisor.evidence import Origin, Value
 from advisor.workload import Workload
 
 
@@ -92,6 +92,7 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     tg_tokens_per_s: Value | None
     ttft_s: Value | None
     speed_terms: dict[str, float]
+    measurements: tuple[Origin, ...]  # that the speeds rest on; empty where nothing was run here
     quality: QualityView
     score: ScoreView
     pareto: bool | None

@@ -113,6 +113,7 @@ def deployment_view(
         tg_tokens_per_s=None if speed is None else speed.tg,
         ttft_s=None if speed is None else speed.ttft_s,
         speed_terms={} if speed is None else _speed_terms(speed),
+        measurements=() if speed is None else speed.origins,
         quality=_quality(candidate),
         score=ScoreView(
             total=candidate.score.total,
