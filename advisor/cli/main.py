@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Memory, speed and quality of one deployment, or of many.",
     ),
     "bench": ("advisor.cli.bench", "bench", "Run a model file here: speed, first token, memory."),
+    "ledger": ("advisor.cli.ledger", "ledger", "Show predictions beside what was measured here."),
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
     "catalog": ("advisor.cli.catalog", "catalog", "List, show, check and add models."),
