@@ -23,7 +23,7 @@ _LINE_EVERY_S = 10.0  # of a log file; a terminal's line is rewritten
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?")
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg] - generic only since click 8.3
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
     """llama-bench's lists: "512", "128,256", "1-4", "512-4096*2", "0-32+8"."""
 
     name = "N,…"
@@ -71,7 +71,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] - generic only since c
         return numbers
 
 
-class Words(click.ParamType):  # type: ignore[type-arg] - generic only since click 8.3
+class Words(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
     """A list of words of a fixed set."""
 
     name = "TYPE,…"
@@ -89,7 +89,7 @@ class Words(click.ParamType):  # type: ignore[type-arg] - generic only since cli
         return words
 
 
-class Pair(click.ParamType):  # type: ignore[type-arg] - generic only since click 8.3
+class Pair(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
     """Prompt and answer in one test: "512,128"."""
 
     name = "PP,TG"
