@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from advisor.text import amount
+from profiles.calibration_store import load_calibration
 from profiles.device import Device
 from profiles.engine.build import REQUIREMENT, BuildPlan, plan_build
 from profiles.engine.build_facts import FEATURES
@@ -30,6 +31,7 @@ from profiles.engine.fit import (
 from profiles.engine.installed import InstalledEngine, installed_engine
 from profiles.engine.protocol import EngineFailure, EngineVersion, LoadModel, OpenContext, RunTest
 from profiles.engine.toolchain import Toolchain
+from profiles.fingerprint import fingerprint
 from quantize.architecture import Architecture, tensors
 from quantize.errors import QuantizeError
 from quantize.synthetic import SAMPLE_BLOCKS, write_synthetic
@@ -97,6 +99,8 @@ def examine(device: Device, tools: Toolchain) -> Diagnosis:
             else:
                 checks += [_engine_broken(installed, answer), *_build_tools(plan)]
     checks += _surroundings(device)
+    if version is not None and installed is not None:
+        checks.append(_calibration(device, installed))
     fits = (
         installed is not None
         and version is not None
@@ -343,3 +347,15 @@ def _power(device: Device) -> Check:
         f"governor {governor}" if governor else "",
     ]
     return Check(name="power", state="ok", detail=", ".join(filter(None, known)))
+
+
+def _calibration(device: Device, installed: InstalledEngine) -> Check:
+    loaded = load_calibration(fingerprint(device), installed.identity)
+    if loaded.calibration is not None:
+        return Check(name="calibration", state="ok", detail="made on this device with this engine")
+    return Check(
+        name="calibration",
+        state="improve",
+        detail=loaded.problem or "none yet: speeds are estimated from data sheets",
+        advice="slm-advisor calibrate",
+    )

@@ -117,6 +117,12 @@ def test_an_engine_that_works_is_found_well_and_runs_a_model() -> None:
     assert document["exit_code"] == 0
 
 
+def test_an_engine_that_was_never_calibrated_is_sent_to_calibrate(tmp_path: Path) -> None:
+    document = json.loads(doctor({"XDG_DATA_HOME": str(tmp_path)}).stdout)
+    (found,) = [check for check in document["checks"] if check["name"] == "calibration"]
+    assert (found["state"], found["advice"]) == ("improve", "slm-advisor calibrate")
+
+
 def test_a_damaged_library_is_a_failed_check_and_no_crash_of_ours(tmp_path: Path) -> None:
     import llama_cpp
 
