@@ -267,6 +267,7 @@ def _first_that_fits(
             micro_batch=micro_batch,
             offload_layers=offload_layers,
             threads=place.processor.threads,
+            threads_batch=place.processor.threads_batch,
         )
         for kv_type, micro_batch in COMFORT
         if kv_type == "f16" or _takes(model, kv_type)
@@ -309,6 +310,7 @@ def _partial_offload(
         micro_batch=COMFORT[0][1],
         offload_layers=most,
         threads=target.cpu.threads if target.cpu is not None else None,
+        threads_batch=target.cpu.threads_batch if target.cpu is not None else None,
     )
     budget = place.memory_bytes if place.memory_bytes is not None else 0
     full = memory_of(model, variant, place, settings).accelerator_high_bytes

@@ -49,6 +49,7 @@ def deployment_speed(
             n_gen=n_gen,
             depth=depth,
             threads=settings.threads,
+            threads_batch=settings.threads_batch,
             offload_fraction=share,
             host=host,
             micro_batch=settings.micro_batch,

@@ -116,6 +116,7 @@ def make_settings(
         micro_batch=_within("micro-batch", micro_batch, default_batch, 1, 65_536),
         offload_layers=min(_within("offload-layers", offload_layers, most, 0, 10_000), most),
         threads=_within("threads", threads, place.processor.threads, 1, 4096),
+        threads_batch=place.processor.threads_batch if threads is None else None,
     )
 
 

@@ -126,6 +126,8 @@ def _settings(candidate: Candidate) -> str:
     place = f"{processor.name or 'this device'} ({processor.backend})"
     if processor.accelerator is None:
         place += f" with {settings.threads} thread{'s' if settings.threads != 1 else ''}"
+        if settings.threads_batch not in (None, settings.threads):
+            place += f" ({settings.threads_batch} for prompts)"
     elif candidate.model.architecture is not None:
         place += f" with {settings.offload_layers} of {candidate.model.architecture.n_layer + 1} layers on it"
     return f"{place}: context {settings.context_length}, KV cache {settings.type_k}, micro-batch {settings.micro_batch}"

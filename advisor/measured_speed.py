@@ -25,7 +25,7 @@ doublings; tg at most 0.10). Tens of tokens at an empty cache change nothing tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -55,7 +55,7 @@ class KnownSpeeds(msgspec.Struct, frozen=True):
     def __bool__(self) -> bool:
         return bool(self.by_load)
 
-    def of(self, arch: Architecture, bytes_by_type: dict[str, int]) -> tuple[Measurement, ...]:
+    def of(self, arch: Architecture, bytes_by_type: Mapping[str, int]) -> tuple[Measurement, ...]:
         """Those of models with these shapes and types, oldest first."""
         return self.by_load.get(load_digest(arch, bytes_by_type), ()) if self.by_load else ()
 
@@ -106,12 +106,14 @@ def with_measurements(
 
     `found` are measurements of this load, oldest first; `speed_at` is the estimate at other points.
     """
-    alike = [each for each in found if _alike(each, settings, backend, n_layer, flash_attention)]
-    if not alike:
-        return estimate
-    length = n_prompt or TYPICAL_PROMPT
-    pp, pp_origin = _applied("pp", estimate, (length, 0, depth), alike, speed_at, settings)
-    tg, tg_origin = _applied("tg", estimate, (n_prompt, n_gen, depth), alike, speed_at, settings)
+
+    def answering(test: Test) -> list[Measurement]:
+        return [each for each in found if _answers(test, each, settings, backend, n_layer, flash_attention)]
+
+    pp, pp_origin = _applied(
+        "pp", estimate, (n_prompt or TYPICAL_PROMPT, 0, depth), answering("pp"), speed_at
+    )
+    tg, tg_origin = _applied("tg", estimate, (n_prompt, n_gen, depth), answering("tg"), speed_at)
     origins = tuple(origin for origin in (pp_origin, tg_origin) if origin is not None)
     if not origins:
         return estimate
@@ -136,32 +138,44 @@ class _Point(msgspec.Struct, frozen=True):
     origin: Measurement
 
 
-def _alike(
-    each: Measurement, settings: Settings, backend: Backend, n_layer: int, flash_attention: FlashChoice
+def _answers(
+    test: Test,
+    each: Measurement,
+    settings: Settings,
+    backend: Backend,
+    n_layer: int,
+    flash_attention: FlashChoice,
 ) -> bool:
-    """Whether a measurement was run with these settings, threads and micro-batch aside."""
+    """Whether a measurement is of this test and was run with these settings."""
+    whole = settings.offload_layers > n_layer
     return (
-        each.backend == backend
+        getattr(each, test) is not None
+        and each.backend == backend
         and each.type_k == settings.type_k
         and each.type_v == settings.type_v
         and each.flash_attention == flash_attention
         and min(each.offload_layers, n_layer + 1) == min(settings.offload_layers, n_layer + 1)
         # Threads of a processor that has nothing to compute do not matter.
-        and (settings.offload_layers > n_layer or each.threads == settings.threads)
+        and (whole or _threads(test, each) == _threads(test, settings))
+        and (test == "tg" or each.micro_batch == settings.micro_batch)
     )
+
+
+def _threads(test: Test, run: Measurement | Settings) -> int | None:
+    """Those that do the work of a test."""
+    return (run.threads_batch if test == "pp" else None) or run.threads
 
 
 def _applied(
     test: Test,
     estimate: SpeedEstimate,
     asked: tuple[int, int, int],
-    alike: Sequence[Measurement],
+    found: Sequence[Measurement],
     speed_at: SpeedAt,
-    settings: Settings,
 ) -> tuple[Value, Origin | None]:
     """A rate with the measurements of it, and the nearest of them."""
     own: Value = getattr(estimate, test)
-    points = _points(test, asked, alike, speed_at, settings)
+    points = _points(test, asked, found, speed_at)
     if not points:
         return own, None
     # Rates by the estimate are for `asked` already, flash attention and all.
@@ -190,17 +204,13 @@ def _applied(
 def _points(
     test: Test,
     asked: tuple[int, int, int],
-    alike: Sequence[Measurement],
+    found: Sequence[Measurement],
     speed_at: SpeedAt,
-    settings: Settings,
 ) -> list[_Point]:
     """The measured points of the best grade, by estimated time; of one point the newest."""
-    usable = [each for each in alike if getattr(each, test) is not None]
-    if test == "pp":
-        usable = [each for each in usable if each.micro_batch == settings.micro_batch]
-    best = max((GRADES.index(each.evidence) for each in usable), default=0)
+    best = max((GRADES.index(each.evidence) for each in found), default=0)
     points: dict[tuple[float, ...], _Point] = {}
-    for each in usable:
+    for each in found:
         if GRADES.index(each.evidence) != best:
             continue
         at = (each.n_prompt, each.n_gen, each.depth)

@@ -22,6 +22,7 @@ class SettingsView(msgspec.Struct, frozen=True, kw_only=True):
     offload_layers: int  # of n_layer + 1: the blocks and the output head
     n_layer: int
     threads: int | None
+    threads_batch: int | None  # for processing prompts; null: as `threads`
 
 
 class MemoryView(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,6 +99,7 @@ def deployment_view(
             offload_layers=settings.offload_layers,
             n_layer=model.architecture.n_layer,
             threads=settings.threads,
+            threads_batch=settings.threads_batch,
         ),
         memory=MemoryView(
             reserved_bytes=memory.reserved,
