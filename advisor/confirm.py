@@ -52,7 +52,8 @@ class Confirmed(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-Run = Callable[[Candidate], Measurement | Failure]
+Run = Callable[[Candidate], tuple[Measurement, ...] | Failure]
+"""Runs a candidate: a measurement of its prompt and one of its answer, or why there is none."""
 
 
 def confirm(
@@ -87,7 +88,7 @@ def confirm(
         tried.add((candidate.model.id, candidate.variant.quant))
         result = run(candidate)
         done.append(_confirmation(candidate, result))
-        if isinstance(result, Measurement):
+        if not isinstance(result, Failure):
             target = _knowing(target, result)
         elif result.refused:
             models = [_without(model, candidate) for model in models]
@@ -102,25 +103,28 @@ def _open(candidate: Candidate, tried: set[tuple[str, str]]) -> bool:
     return speed is None or speed.tg.evidence not in run or speed.pp.evidence not in run
 
 
-def _confirmation(candidate: Candidate, result: Measurement | Failure) -> Confirmation:
+def _confirmation(candidate: Candidate, result: tuple[Measurement, ...] | Failure) -> Confirmation:
     outcome: Outcome = "probed"
     reason: str | None = None
+    found: Value | None = None
     if isinstance(result, Failure):
         outcome, reason = ("refused" if result.refused else "failed"), result.reason
+    else:
+        found = next((each.tg for each in result if each.tg is not None), None)
     return Confirmation(
         model=candidate.model.id,
         name=candidate.model.name,
         quant=candidate.variant.quant,
         outcome=outcome,
         expected_tg=None if candidate.speed is None else candidate.speed.tg,
-        found_tg=result.tg if isinstance(result, Measurement) else None,
+        found_tg=found,
         reason=reason,
     )
 
 
-def _knowing(target: Target, measurement: Measurement) -> Target:
+def _knowing(target: Target, found: tuple[Measurement, ...]) -> Target:
     known = [each for all_ in target.known_speeds.by_load.values() for each in all_]
-    speeds: KnownSpeeds = known_speeds([*known, measurement])
+    speeds: KnownSpeeds = known_speeds([*known, *found])
     return msgspec.structs.replace(target, known_speeds=speeds)
 
 

@@ -177,7 +177,8 @@ def _judge(grades: Sequence[Group], by_grade: dict[Evidence, list[Row]]) -> tupl
                 "nothing",
                 f"No estimate has been held against a measurement on this device yet: {measure}.",
             )
-        return "too few", f"{_tests(n)} of an estimate: too few to judge by; {measure}."
+        said = f"{n} test{'s' if n != 1 else ''} of an estimate"
+        return "too few", f"{said}: too few to judge by; {measure}."
     group = enough[0]
     held = sum(bool(row.inside) for row in by_grade[group.grade])
     said = (
@@ -197,10 +198,6 @@ def _judge(grades: Sequence[Group], by_grade: dict[Evidence, list[Row]]) -> tupl
         "trust the intervals",
         f"{said}: rely on the intervals rather than the values; to narrow them, {calibrate}.",
     )
-
-
-def _tests(n: int) -> str:
-    return f"{n} test{'s' if n != 1 else ''}"
 
 
 def _chance_of_at_most(held: int, n: int) -> float:

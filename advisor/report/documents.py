@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from advisor.candidates import Constraint
+from advisor.confirm import Confirmation
 from advisor.evidence import Origin, Value
 from advisor.workload import Workload
 
@@ -151,6 +152,7 @@ class RecommendationDocument(msgspec.Struct, frozen=True, kw_only=True):
     fitting: int
     ruled_out: dict[str, int]
     nearest_misses: tuple[MissView, ...]
+    confirmations: tuple[Confirmation, ...]  # what --confirm ran, in order
     notes: tuple[str, ...]
 
 

@@ -75,14 +75,14 @@ def _table() -> Table:
 
 def _rows(rows: tuple[Row, ...]) -> RenderableType:
     table = _table()
-    table.add_column("when (UTC)", no_wrap=True)
-    table.add_column("model", overflow="fold", min_width=18)
+    table.add_column("when", no_wrap=True)
+    table.add_column("model", overflow="fold", min_width=16)
     table.add_column("test", no_wrap=True)
     for heading in ("predicted", "measured", "error", "in"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            f"{row.at[5:10]} {row.at[11:16]}",
+            row.at[:10],
             row.name,
             row.test.replace(" @ ", "@"),
             "-" if row.predicted is None else _interval(row.predicted),

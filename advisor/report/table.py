@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from advisor.confirm import Confirmation
 from advisor.evidence import GRADES, Evidence, Value
 from advisor.report.console import render
 from advisor.report.documents import (
@@ -60,6 +61,9 @@ def recommendation_text(document: RecommendationDocument, *, verbose: bool = Fal
                 parts.append(
                     f"  It would fit if you {', and '.join(change.message for change in miss.together)}."
                 )
+    if document.confirmations:
+        parts.append("\nRun here:")
+        parts.extend(f"  - {_confirmation(each)}" for each in document.confirmations)
     if document.ruled_out:
         counts = ", ".join(f"{constraint} {number}" for constraint, number in document.ruled_out.items())
         parts.append(f"\n{document.fitting} of {document.considered} models fit. Ruled out by: {counts}.")
@@ -204,6 +208,16 @@ def _interval(value: Value) -> str:
 
 def _bytes_interval(value: Value) -> str:
     return f"{amount(value.value)} ({amount(value.low)} to {amount(value.high)})"
+
+
+def _confirmation(each: Confirmation) -> str:
+    name = f"{each.name}:{each.quant}"
+    if each.outcome == "refused":
+        return f"{name} is left out, the engine refuses it: {each.reason}"
+    if each.found_tg is None:
+        return f"{name} keeps its estimate: {each.reason}"
+    expected = "" if each.expected_tg is None else f", estimated {_interval(each.expected_tg)}"
+    return f"{name} generates {_interval(each.found_tg)} tokens/s{expected}"
 
 
 def _marked(value: Value, text: str) -> str:

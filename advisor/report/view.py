@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advisor.candidates import Candidate, Shortfall
+from advisor.confirm import Confirmation
 from advisor.explain import Change, Explanation, describe, explain, reasons
 from advisor.recommend import Exclusion, Recommendation
 from advisor.report.documents import (
@@ -28,7 +29,12 @@ MISSES = 3
 
 
 def recommendation_document(
-    result: Recommendation, target: Target, workload: Workload, *, top: int
+    result: Recommendation,
+    target: Target,
+    workload: Workload,
+    *,
+    top: int,
+    confirmations: tuple[Confirmation, ...] = (),
 ) -> RecommendationDocument:
     """The first `top` deployments; where there is none, the nearest misses with what would let them in."""
     shown = tuple(
@@ -44,6 +50,7 @@ def recommendation_document(
         fitting=len(result.ranked),
         ruled_out=result.ruled_out(),
         nearest_misses=misses,
+        confirmations=confirmations,
         notes=_notes(target),
     )
 
