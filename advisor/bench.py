@@ -1,7 +1,7 @@
 """Run a model file on this device: what it does, what was predicted for it, and the record of both.
 
-The prediction is made before the run and without what earlier runs measured, so that the ledger shows how good the
-estimates are and not how good the memory is.
+The prediction is made without what this or an earlier run measured, so that the ledger shows how good the estimates
+are and not how good the memory is.
 """
 
 from __future__ import annotations
@@ -277,9 +277,9 @@ def predict(
     file: ModelFile, device: Device, run: Run, test: ThroughputTest, backend: Backend
 ) -> Value | None:
     """The estimate of a test's tokens per second from what is known without having measured it."""
+    from advisor.deployment_speed import predict_for
     from advisor.estimate import choose_place
-    from advisor.load import make_load
-    from advisor.speed import estimate_speed
+    from advisor.memory import Settings
     from advisor.target import make_target
     from advisor.workload import make_workload
 
@@ -289,30 +289,29 @@ def predict(
     layers = _offloaded(run.settings.gpu_layers, run.model.n_layer)
     try:
         place = choose_place(target, backend if layers else "cpu")
-    except InvalidInputError:  # the engine drives a card that we know nothing of
+    except InvalidInputError:  # the engine drives a card that nothing is known of
         return None
-    variant, arch = file.variant, file.architecture
-    load = make_load(
-        arch,
-        variant.read_bytes_by_type,
-        variant.output_bytes,
-        variant.tensor_bytes - (0 if arch.tied else variant.embedding_bytes),
-        run.settings.type_k,
-        run.settings.type_v,
-    )
-    whole = not layers or layers > run.model.n_layer
-    speed = estimate_speed(
-        place.processor,
-        load,
+    pp, tg = predict_for(
+        file.architecture,
+        file.variant,
+        target,
+        place,
+        Settings(
+            context_length=test.tokens + test.depth,
+            type_k=run.settings.type_k,
+            type_v=run.settings.type_v,
+            micro_batch=run.settings.n_ubatch,
+            offload_layers=layers,
+            threads=run.threads,
+            threads_batch=run.threads_batch,
+        ),
+        grade="measured",
         n_prompt=test.n_prompt,
         n_gen=test.n_gen,
         depth=test.depth,
-        threads=run.threads_batch if test.n_prompt else run.threads,
-        offload_fraction=1.0 if whole else layers / (run.model.n_layer + 1),
-        host=None if whole else target.cpu,
-        micro_batch=run.settings.n_ubatch,
+        flash_attention=run.settings.flash_attention,
     )
-    return None if speed is None else speed.pp if test.n_prompt else speed.tg
+    return pp or tg
 
 
 def _offloaded(gpu_layers: int, n_layer: int) -> int:

