@@ -43,7 +43,8 @@ def ledger(model: str | None, all_devices: bool, as_csv: bool, as_json: bool) ->
 
     def name_of(each: Measurement) -> str:
         if each.model is None:
-            return each.file or "unknown model"
+            # Spelled out later, control characters would be wider than the column was laid out for.
+            return "".join(c if c.isprintable() else "?" for c in each.file or "unknown model")
         return f"{names.get(each.model, each.model)}:{each.quant}"
 
     made = make_ledger(sorted(found, key=lambda each: each.at) if all_devices else found, name_of)

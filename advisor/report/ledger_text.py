@@ -27,7 +27,7 @@ def ledger_text(document: LedgerDocument) -> str:
         parts += [_rows(document.rows), ""]
         grades = {v.evidence for row in document.rows for v in (row.measured, row.predicted) if v is not None}
         legend = ", ".join(" ".join(mark) for grade, mark in MARKS.items() if grade in grades)
-        parts.append(f"tokens/s: {legend}. in: the measured value lies in the predicted 80% interval.")
+        parts.append(f"tokens/s (80% interval): {legend}, ! measured outside the interval.")
     if document.grades:
         parts += ["", _summary((*document.grades, *document.classes[:SHOWN_CLASSES]))]
         left = len(document.classes) - SHOWN_CLASSES
@@ -78,7 +78,7 @@ def _rows(rows: tuple[Row, ...]) -> RenderableType:
     table.add_column("when", no_wrap=True)
     table.add_column("model", overflow="fold", min_width=16)
     table.add_column("test", no_wrap=True)
-    for heading in ("predicted", "measured", "error", "in"):
+    for heading in ("predicted", "measured", "error"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
@@ -87,8 +87,7 @@ def _rows(rows: tuple[Row, ...]) -> RenderableType:
             row.test.replace(" @ ", "@"),
             "-" if row.predicted is None else _interval(row.predicted),
             MARKS[row.measured.evidence][0] + rate(row.measured.value),
-            "-" if row.error is None else f"{row.error:+.0%}",
-            {True: "yes", False: "NO", None: "-"}[row.inside],
+            "-" if row.error is None else f"{row.error:+.0%}{' ' if row.inside else '!'}",
         )
     return table
 
