@@ -123,7 +123,18 @@ def load_digest(arch: Architecture, bytes_by_type: Mapping[str, int]) -> str:
 @lru_cache(maxsize=4096)
 def _shape(arch: Architecture) -> bytes:
     optional = tuple(sorted(set(arch.optional) - _NO_SPEED))
-    return msgspec.json.encode(msgspec.structs.replace(arch, context_length=1, optional=optional))
+    return msgspec.json.encode(_fields(msgspec.structs.replace(arch, context_length=1, optional=optional)))
+
+
+def _fields(value: object) -> object:
+    """A struct as a mapping of all its fields.
+
+    msgspec leaves out a default only where the value is the very same object, so that equal architectures from a
+    file and from the catalog would encode differently.
+    """
+    if isinstance(value, msgspec.Struct):
+        return {name: _fields(getattr(value, name)) for name in value.__struct_fields__}
+    return value
 
 
 class _Blocks(msgspec.Struct, frozen=True):

@@ -75,3 +75,19 @@ def test_the_digest_is_the_files_and_progress_is_told(tmp_path: Path) -> None:
     assert told[-1] == (10_240_000, 10_240_000)
     with pytest.raises(InvalidModelError, match="no-such"):
         sha256_of(tmp_path / "no-such")
+
+
+def test_a_digest_does_not_depend_on_how_its_architecture_came_about(catalog: Catalog) -> None:
+    """One run reads it from a file, the next from the catalog: what the first kept, the second must find."""
+    from advisor.load import _shape
+
+    known = catalog.find("SmolLM2-135M-Instruct").architecture
+    assert known is not None
+    spelt_out = msgspec.structs.asdict(known)
+    again = msgspec.convert(spelt_out, type(known))
+    read = msgspec.json.decode(msgspec.json.encode(spelt_out), type=type(known))
+    digests = set()
+    for arch in (known, again, read):
+        _shape.cache_clear()
+        digests.add(load_digest(arch, {"Q8_0": 1000}))
+    assert len(digests) == 1
