@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Memory, speed and quality of one deployment, or of many.",
     ),
     "bench": ("advisor.cli.bench", "bench", "Run a model file here: speed, first token, memory."),
+    "probe": ("advisor.cli.probe", "probe", "Time a model here without downloading it."),
     "ledger": ("advisor.cli.ledger", "ledger", "Show predictions beside what was measured here."),
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
@@ -103,13 +104,14 @@ def exit_code(error: BaseException) -> int | None:
         NoisyError,
         ProfilesError,
     )
-    from quantize.errors import EngineMissingError, QuantizeError
+    from quantize.errors import EngineMissingError, NoRoomError, QuantizeError
 
     table: tuple[tuple[type[BaseException], int], ...] = (
         (errors.InvalidInputError, 2),
         (errors.NothingFitsError, 3),
         (errors.NotEnoughEvidenceError, 4),
         (errors.ComponentMissingError, 5),
+        (NoRoomError, 3),
         (EngineMissingError, 5),
         (EngineAbsentError, 5),
         (EngineTimeoutError, 4),

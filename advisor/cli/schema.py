@@ -23,6 +23,7 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),
     "catalog-added": ("advisor.report.catalog_documents", "CatalogAddedDocument"),
     "doctor": ("advisor.report.doctor_documents", "DoctorDocument"),
+    "probe": ("advisor.report.probe_documents", "ProbeDocument"),
     "ledger": ("advisor.report.ledger_documents", "LedgerDocument"),
     "device": ("profiles.device", "Device"),
     "error": ("advisor.report.documents", "ErrorDocument"),
