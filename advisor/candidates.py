@@ -17,12 +17,13 @@ from typing import Literal
 import msgspec
 
 from advisor.catalog import Model, Variant, family_matches
+from advisor.deployment_speed import deployment_speed
 from advisor.licenses import allows
 from advisor.memory import MemoryEstimate, Settings, estimate_memory, kv_type_problem
 from advisor.quality import Quality, estimate_quality
 from advisor.quantization_loss import variant_loss
 from advisor.score import MAX_SPEED_POINTS, Score, memory_points, quality_points, speed_points
-from advisor.speed import SpeedEstimate, estimate_speed, load_of
+from advisor.speed import SpeedEstimate, load_of
 from advisor.target import Place, Target
 from advisor.workload import Workload
 from quantize.architecture import Architecture
@@ -266,6 +267,7 @@ def _first_that_fits(
             micro_batch=micro_batch,
             offload_layers=offload_layers,
             threads=place.processor.threads,
+            threads_batch=place.processor.threads_batch,
         )
         for kv_type, micro_batch in COMFORT
         if kv_type == "f16" or _takes(model, kv_type)
@@ -308,6 +310,7 @@ def _partial_offload(
         micro_batch=COMFORT[0][1],
         offload_layers=most,
         threads=target.cpu.threads if target.cpu is not None else None,
+        threads_batch=target.cpu.threads_batch if target.cpu is not None else None,
     )
     budget = place.memory_bytes if place.memory_bytes is not None else 0
     full = memory_of(model, variant, place, settings).accelerator_high_bytes
@@ -372,17 +375,13 @@ def _speed(
     model: Model, variant: Variant, target: Target, place: Place, settings: Settings, workload: Workload
 ) -> SpeedEstimate | None:
     assert model.architecture is not None
-    share, host = 1.0, None
-    if place.processor.accelerator is not None:
-        share = settings.offload_layers / (model.architecture.n_layer + 1)
-        host = target.cpu if share < 1 else None
-    return estimate_speed(
-        place.processor,
+    return deployment_speed(
+        model.architecture,
         load_of(model, variant, settings.type_k, settings.type_v),
+        variant.bytes_by_type,
+        target,
+        place,
+        settings,
         n_prompt=workload.prompt_tokens,
         n_gen=workload.answer_tokens,
-        threads=settings.threads,
-        offload_fraction=share,
-        host=host,
-        micro_batch=settings.micro_batch,
     )

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from advisor.text import amount
+from profiles.calibration_store import load_calibration
 from profiles.device import Device
 from profiles.engine.build import REQUIREMENT, BuildPlan, plan_build
 from profiles.engine.build_facts import FEATURES
@@ -30,6 +31,7 @@ from profiles.engine.fit import (
 from profiles.engine.installed import InstalledEngine, installed_engine
 from profiles.engine.protocol import EngineFailure, EngineVersion, LoadModel, OpenContext, RunTest
 from profiles.engine.toolchain import Toolchain
+from profiles.fingerprint import fingerprint
 from quantize.architecture import Architecture, tensors
 from quantize.errors import QuantizeError
 from quantize.synthetic import SAMPLE_BLOCKS, write_synthetic
@@ -92,11 +94,13 @@ def examine(device: Device, tools: Toolchain) -> Diagnosis:
             if isinstance(answer, EngineVersion):
                 version = answer
                 checks += [_engine(installed, answer), _worker(taken_s)]
-                checks += _build(device, tools, plan, installed, answer)
+                checks += build_checks(device, tools, plan, installed, answer)
                 checks += [_test_run(engine, bool(gpu_backends(answer)))]
             else:
                 checks += [_engine_broken(installed, answer), *_build_tools(plan)]
-    checks += [*_surroundings(device), *_calibration(device, installed)]
+    checks += _surroundings(device)
+    if version is not None and installed is not None:
+        checks.append(_calibration(device, installed))
     fits = (
         installed is not None
         and version is not None
@@ -158,7 +162,7 @@ def _test_run(engine: Engine, gpu: bool) -> Check:
         path = Path(folder, "tiny.gguf")
         try:
             failure = _run_tiny(engine, path, -1 if gpu else 0)
-        except QuantizeError as error:  # no room on the disk
+        except (QuantizeError, OSError) as error:  # no room on the disk
             return Check(name="test run", state="unknown", detail=str(error))
     if failure is None:
         where = "on the GPU" if gpu else "on the processor"
@@ -190,9 +194,10 @@ def _run_tiny(engine: Engine, path: Path, gpu_layers: int) -> EngineFailure | No
 # --- the build ------------------------------------------------------------------------------------------------
 
 
-def _build(
+def build_checks(
     device: Device, tools: Toolchain, plan: BuildPlan, installed: InstalledEngine, version: EngineVersion
 ) -> Iterator[Check]:
+    """Whether the build uses what the processor and the GPU offer. Starts nothing."""
     yield _processor(device, tools, version)
     cpu = engine_features(version).get("CPU", {})
     if "OPENMP" not in cpu and device.platform.system == "linux" and cpu:
@@ -259,14 +264,13 @@ def _gpu(
             advice="look after the driver, the rights on /dev (group render), and the container's devices",
         )
         return
-    how = f"only by {', '.join(seen)}; {wanted.backend} is faster" if seen else "not at all"
+    how = f"used only by {', '.join(seen)}; {wanted.backend} is faster" if seen else "not used"
     first = "".join(f"{missing.install}; " for missing in wanted.missing)
     lacking = "; ".join(missing.what for missing in wanted.missing)
     yield Check(
         name="GPU",
         state="improve",
-        detail=f"{names} is used {how}"
-        + (f"; a build with {wanted.backend} needs {lacking}" if lacking else ""),
+        detail=f"{names} is {how}" + (f"; a build with {wanted.backend} needs {lacking}" if lacking else ""),
         advice=f"{first}then: {_INSTALL}" if first else _INSTALL,
     )
 
@@ -345,5 +349,13 @@ def _power(device: Device) -> Check:
     return Check(name="power", state="ok", detail=", ".join(filter(None, known)))
 
 
-def _calibration(device: Device, installed: InstalledEngine | None) -> Iterator[Check]:
-    yield from ()
+def _calibration(device: Device, installed: InstalledEngine) -> Check:
+    loaded = load_calibration(fingerprint(device), installed.identity)
+    if loaded.calibration is not None:
+        return Check(name="calibration", state="ok", detail="made on this device with this engine")
+    return Check(
+        name="calibration",
+        state="improve",
+        detail=loaded.problem or "none yet: speeds are estimated from data sheets",
+        advice="slm-advisor calibrate",
+    )

@@ -13,16 +13,19 @@ from typing import Any, get_args
 import msgspec
 
 from advisor.candidates import COMFORT, memory_of, memory_shortfalls
-from advisor.catalog import Model, load_catalog
+from advisor.catalog import Model, Variant, load_catalog
+from advisor.deployment_speed import deployment_speed
 from advisor.errors import AdvisorError, InvalidInputError, NotEnoughEvidenceError
 from advisor.evidence import Value
+from advisor.measured_speed import known_speeds_of
 from advisor.memory import KV_TYPES, MemoryEstimate, Settings, kv_type_problem
-from advisor.speed import Load, Processor, estimate_speed, load_of, with_backend
+from advisor.speed import Load, load_of, with_backend
 from advisor.target import Place, Target, make_target
 from advisor.workload import MAX_CONTEXT, make_workload
 from profiles.device import Backend
 from profiles.errors import ProfilesError
 from profiles.resolve import resolve_device
+from quantize.architecture import Architecture
 from quantize.errors import QuantizeError
 from quantize.types import parse_preset
 
@@ -113,6 +116,7 @@ def make_settings(
         micro_batch=_within("micro-batch", micro_batch, default_batch, 1, 65_536),
         offload_layers=min(_within("offload-layers", offload_layers, most, 0, 10_000), most),
         threads=_within("threads", threads, place.processor.threads, 1, 4096),
+        threads_batch=place.processor.threads_batch if threads is None else None,
     )
 
 
@@ -200,29 +204,29 @@ class _Batch:
         if context is None:  # one that holds all the tokens of the row
             context = max(BATCH_CONTEXT, -(-(depth + n_prompt + n_gen) // 1024) * 1024)
         prepared = self._prepare(row, context)
-        speed = estimate_speed(
-            prepared.processor,
+        speed = deployment_speed(
+            prepared.architecture,
             prepared.load,
+            prepared.variant.bytes_by_type,
+            prepared.target,
+            prepared.place,
+            prepared.settings,
             n_prompt=n_prompt,
             n_gen=n_gen,
             depth=depth,
-            threads=prepared.threads,
-            offload_fraction=prepared.offload_fraction,
-            host=prepared.host,
-            micro_batch=prepared.micro_batch,
         )
         memory = prepared.memory
         return Line(
             id=row.id,
-            device=prepared.device,
+            device=prepared.target.device.name,
             model=prepared.model,
-            quant=prepared.quant,
-            backend=prepared.processor.backend,
-            threads=prepared.threads,
+            quant=prepared.variant.quant,
+            backend=prepared.place.processor.backend,
+            threads=prepared.settings.threads,
             pp_tokens_per_s=None if speed is None else speed.pp,
             tg_tokens_per_s=None if speed is None else speed.tg,
             ttft_s=None if speed is None else speed.ttft_s,
-            file_bytes=prepared.file_bytes,
+            file_bytes=prepared.variant.file_bytes,
             memory_bytes=memory.reserved,
             host_bytes=memory.host_bytes,
             accelerator_bytes=memory.accelerator_bytes,
@@ -270,20 +274,15 @@ class _Batch:
         assert model.architecture is not None
         memory = memory_of(model, variant, place, settings)
         known = target.host_bytes is not None or place.memory_bytes is not None
-        offloaded = settings.offload_layers / (model.architecture.n_layer + 1)
-        whole = place.processor.accelerator is None or offloaded >= 1
         return _Prepared(
-            device=target.device.name,
             model=model.id,
-            quant=variant.quant,
-            processor=place.processor,
-            host=None if whole else target.cpu,
-            offload_fraction=1.0 if whole else offloaded,
-            threads=settings.threads,
-            micro_batch=settings.micro_batch,
+            architecture=model.architecture,
+            variant=variant,
+            target=target,
+            place=place,
+            settings=settings,
             load=load_of(model, variant, settings.type_k, settings.type_v),
             memory=memory,
-            file_bytes=variant.file_bytes,
             fits=not any(memory_shortfalls(memory, target, place)) if known else None,
         )
 
@@ -292,24 +291,24 @@ class _Batch:
         if target is None:
             if len(self._targets) >= MAX_PREPARED:
                 self._targets.clear()
-            target = self._targets[key] = make_target(resolve_device(device), self._workload, strict=False)
+            given = resolve_device(device)
+            known = None if device is not None else known_speeds_of(given)
+            target = make_target(given, self._workload, strict=False, known_speeds=known)
+            self._targets[key] = target
         return target
 
 
 class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """All of a row that does not depend on its token counts."""
 
-    device: str | None
     model: str
-    quant: str
-    processor: Processor
-    host: Processor | None
-    offload_fraction: float
-    threads: int | None
-    micro_batch: int
+    architecture: Architecture
+    variant: Variant
+    target: Target
+    place: Place
+    settings: Settings
     load: Load
     memory: MemoryEstimate
-    file_bytes: int
     fits: bool | None
 
 

@@ -17,6 +17,7 @@ from advisor.candidates import (
     search,
 )
 from advisor.catalog import Model, Variant
+from advisor.evidence import Evidence
 from advisor.memory import MemoryEstimate
 from advisor.target import Place, Target
 from advisor.text import amount, rate, seconds
@@ -99,8 +100,8 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
         said.append(text)
     if speed is not None:
         said.append(
-            f"generates {rate(speed.tg.value)} tokens/s ({rate(speed.tg.low)} to {rate(speed.tg.high)}); "
-            f"the floor is {rate(workload.min_tg_tokens_per_s)}"
+            f"generates {rate(speed.tg.value)} tokens/s ({rate(speed.tg.low)} to {rate(speed.tg.high)})"
+            f"{_HERE.get(speed.tg.evidence, '')}; the floor is {rate(workload.min_tg_tokens_per_s)}"
         )
         said.append(
             f"first token after {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to "
@@ -117,11 +118,16 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
     return tuple(said)
 
 
+_HERE: dict[Evidence, str] = {"measured": ", measured here", "probed": ", probed here"}
+
+
 def _settings(candidate: Candidate) -> str:
     settings, processor = candidate.settings, candidate.place.processor
     place = f"{processor.name or 'this device'} ({processor.backend})"
     if processor.accelerator is None:
         place += f" with {settings.threads} thread{'s' if settings.threads != 1 else ''}"
+        if settings.threads_batch not in (None, settings.threads):
+            place += f" ({settings.threads_batch} for prompts)"
     elif candidate.model.architecture is not None:
         place += f" with {settings.offload_layers} of {candidate.model.architecture.n_layer + 1} layers on it"
     return f"{place}: context {settings.context_length}, KV cache {settings.type_k}, micro-batch {settings.micro_batch}"

@@ -28,6 +28,7 @@ class CacheRead(msgspec.Struct, frozen=True):
     window: int | None
     bytes_per_position: float
     flops_per_position: float
+    heads: float = 0.0  # query heads, all layers together
 
 
 class Load(msgspec.Struct, frozen=True, cache_hash=True):
@@ -40,6 +41,7 @@ class Load(msgspec.Struct, frozen=True, cache_hash=True):
     prompt_bytes: float  # weights that a long prompt reads: all experts
     expert_share: float  # of the operations, in expert matrices
     n_embd: int = 0
+    tail_weights: float = 0.0  # of the last block's network, which a prompt needs for its last token only
 
 
 _loads: dict[tuple[str, str, int, str, str], Load] = {}
@@ -94,6 +96,7 @@ def make_load(
         prompt_bytes=float(prompt_bytes),
         expert_share=min(1.0, blocks.expert_weights / total) if total else 0.0,
         n_embd=arch.n_embd,
+        tail_weights=blocks.tail_weights,
     )
 
 
@@ -120,7 +123,18 @@ def load_digest(arch: Architecture, bytes_by_type: Mapping[str, int]) -> str:
 @lru_cache(maxsize=4096)
 def _shape(arch: Architecture) -> bytes:
     optional = tuple(sorted(set(arch.optional) - _NO_SPEED))
-    return msgspec.json.encode(msgspec.structs.replace(arch, context_length=1, optional=optional))
+    return msgspec.json.encode(_fields(msgspec.structs.replace(arch, context_length=1, optional=optional)))
+
+
+def _fields(value: object) -> object:
+    """A struct as a mapping of all its fields.
+
+    msgspec leaves out a default only where the value is the very same object, so that equal architectures from a
+    file and from the catalog would encode differently.
+    """
+    if isinstance(value, msgspec.Struct):
+        return {name: _fields(getattr(value, name)) for name in value.__struct_fields__}
+    return value
 
 
 class _Blocks(msgspec.Struct, frozen=True):
@@ -130,6 +144,7 @@ class _Blocks(msgspec.Struct, frozen=True):
     nodes: tuple[tuple[str, int], ...]
     state_bytes: float
     expert_weights: float  # that one token passes
+    tail_weights: float
 
 
 @lru_cache(maxsize=4096)
@@ -140,7 +155,13 @@ def _blocks(arch: Architecture, type_k: str, type_v: str) -> _Blocks:
         nodes=_nodes(blocks),
         state_bytes=8.0 * sum(block.conv_state + block.recurrent_state for block in blocks),
         expert_weights=sum(3.0 * arch.n_embd * b.n_ff_expert * b.n_expert_used for b in blocks if b.n_expert),
+        tail_weights=_network_weights(arch, blocks[-1]),
     )
+
+
+def _network_weights(arch: Architecture, block: Layer) -> float:
+    """Weights of a block's feed-forward network that one token passes: gate, up and down."""
+    return 3.0 * arch.n_embd * (block.n_ff + block.n_ff_shared + block.n_ff_expert * block.n_expert_used)
 
 
 def _head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:
@@ -154,7 +175,7 @@ def _cache_reads(blocks: tuple[Layer, ...], type_k: str, type_v: str) -> tuple[C
 
     Blocks that share another's cache read it all the same.
     """
-    reads: dict[int | None, tuple[float, float]] = {}
+    reads: dict[int | None, tuple[float, float, float]] = {}
     for block in blocks:
         if not block.n_head:
             continue
@@ -162,9 +183,9 @@ def _cache_reads(blocks: tuple[Layer, ...], type_k: str, type_v: str) -> tuple[C
         if block.head_dim_v:
             bytes_ += row_bytes(type_v, block.n_head_kv * block.head_dim_v)
         flops = 2.0 * block.n_head * (block.head_dim_k + (block.head_dim_v or block.head_dim_k))
-        before = reads.get(block.window, (0.0, 0.0))
-        reads[block.window] = (before[0] + bytes_, before[1] + flops)
-    return tuple(CacheRead(window, bytes_, flops) for window, (bytes_, flops) in reads.items())
+        before = reads.get(block.window, (0.0, 0.0, 0.0))
+        reads[block.window] = (before[0] + bytes_, before[1] + flops, before[2] + block.n_head)
+    return tuple(CacheRead(window, *costs) for window, costs in reads.items())
 
 
 def _nodes(blocks: tuple[Layer, ...]) -> tuple[tuple[str, int], ...]:

@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch: int = 512
     offload_layers: int = 0
     threads: int | None = None
+    threads_batch: int | None = None  # for processing prompts, where they differ; None: `threads`
 
 
 class MemoryEstimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):

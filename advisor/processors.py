@@ -23,6 +23,7 @@ from advisor.processor_tables import (
     LANES_BY_FEATURES,
     SHADER_TFLOPS,
 )
+from profiles.calibration import BackendCalibration
 from profiles.device import Accelerator, Backend, Cpu, Device, DeviceClass
 
 
@@ -45,6 +46,8 @@ class Processor(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     core_rate: float = 0.0  # of one performance core: 128-bit SIMD operations per second
     kernels: str | None = None  # by instruction set: "x86", "sse", "i8mm", "dotprod", "neon", "scalar"
     guessed: tuple[str, ...] = ()  # numbers that stand in for unknown ones; they widen the interval
+    threads_batch: int | None = None  # for prompts, where measured to be best; None: `threads`
+    calibration: BackendCalibration | None = None
 
 
 STREAM_SHARE = 0.8  # of the data sheet's bandwidth that reading reaches (Raspberry Pi 5: 13.98 of 17.1 GB/s)
@@ -120,9 +123,11 @@ def processors(device: Device) -> tuple[Processor, ...]:
 def with_backend(processor: Processor, backend: Backend) -> Processor:
     """The same accelerator driven through another backend; a phone's NPU is another processor than its GPU."""
     if backend != "hexagon" or processor.generation == "hexagon":
-        return msgspec.structs.replace(processor, backend=backend)
+        return msgspec.structs.replace(processor, backend=backend, calibration=None)
     flops = shader_flops_of("Hexagon NPU", "hexagon", None, processor.bandwidth_bytes_per_s)
-    return msgspec.structs.replace(processor, backend=backend, generation="hexagon", shader_flops=flops)
+    return msgspec.structs.replace(
+        processor, backend=backend, generation="hexagon", shader_flops=flops, calibration=None
+    )
 
 
 def _of_accelerator(device: Device, accelerator: Accelerator, index: int) -> Processor | None:
@@ -158,6 +163,7 @@ def _of_accelerator(device: Device, accelerator: Accelerator, index: int) -> Pro
         core_rate=host.core_rate,
         kernels=host.kernels,
         guessed=guessed,
+        calibration=device.calibration.of(backend, index) if device.calibration else None,
     )
 
 
@@ -185,12 +191,20 @@ def _of_cpu(device: Device) -> Processor:
         # fitted against data sheets; reading reaches about four fifths of those.
         bandwidth = device.memory.measured_bandwidth_bytes_per_s / STREAM_SHARE
         share = 1.0
+    own = device.calibration.of("cpu", None) if device.calibration else None
+    measured = (
+        max((rate.bandwidth_bytes_per_s or 0.0 for rate in own.by_threads), default=0.0) if own else 0.0
+    )
+    if measured:
+        bandwidth, share = measured / STREAM_SHARE, 1.0
     return Processor(
         backend="cpu",
         class_=device.class_,
         name=cpu.name or device.name,
         bandwidth_bytes_per_s=bandwidth * share if bandwidth else None,
-        threads=max(1, min(fast, usable)),
+        threads=own.threads if own else max(1, min(fast, usable)),
+        threads_batch=own.threads_batch if own else None,
+        calibration=own,
         performance_cores=fast,
         cores=max(cores, fast),
         core_rate=lanes * ghz * 1e9,

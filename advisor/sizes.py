@@ -21,7 +21,7 @@ import msgspec
 from advisor.catalog import Variant
 from advisor.tokenizer_size import tokenizer_bytes
 from profiles.engine.client import Engine
-from profiles.engine.protocol import EngineFailure, EngineVersion
+from profiles.engine.protocol import EngineFailure, EngineVersion, TensorPlan
 from quantize.architecture import Architecture, layers, tensors
 from quantize.skeleton import header_bytes, write_skeleton
 from quantize.types import PRESETS, TENSOR_TYPES, Preset
@@ -116,11 +116,28 @@ def _engine() -> Engine:
     return engine
 
 
+def tensor_types(arch: Architecture, quant: str, engine: Engine | None = None) -> dict[str, str]:
+    """The type that preset `quant` gives each tensor of `arch`, by name ("blk.0.ffn_up.weight" -> "Q4_K").
+
+    Raises SizesError; `engine` is asked instead of the one kept for sizes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "skeleton.gguf"
+        write_skeleton(arch, path)
+        placed = _plan(engine or _engine(), arch, path, PRESETS[quant])
+    return {tensor.name: _NAMES[tensor.type.lower()] for tensor in placed}
+
+
 def _sizes(arch: Architecture, path: Path, preset: Preset) -> Sizes:
-    plan = _engine().quantize_dry_run(path, preset.ftype, imatrix=preset.needs_imatrix)
+    placed = _plan(_engine(), arch, path, preset)
+    return sizes_of(arch, placed, needs_imatrix=preset.needs_imatrix)
+
+
+def _plan(engine: Engine, arch: Architecture, path: Path, preset: Preset) -> tuple[TensorPlan, ...]:
+    plan = engine.quantize_dry_run(path, preset.ftype, imatrix=preset.needs_imatrix)
     if isinstance(plan, EngineFailure):
         raise SizesError(f"{arch.name} at {preset.name}: {plan.message}\n{plan.last_words}")
-    return sizes_of(arch, plan.tensors, needs_imatrix=preset.needs_imatrix)
+    return plan.tensors
 
 
 def sizes_of(arch: Architecture, placed: Sequence[Placed], *, needs_imatrix: bool = False) -> Sizes:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from advisor.errors import NotEnoughEvidenceError
+from advisor.measured_speed import KnownSpeeds
 from advisor.speed import Processor, processors
 from advisor.workload import Workload
 from profiles.device import Device
@@ -49,6 +50,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     host_bytes: int | None
     total_bytes: int | None
     budget: Literal["now", "cleared", "given"]
+    known_speeds: KnownSpeeds = KnownSpeeds()  # what was measured on this very device
 
     @property
     def room(self) -> float:
@@ -71,8 +73,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return next((place.processor for place in self.places if place.processor.backend == "cpu"), None)
 
 
-def make_target(device: Device, workload: Workload, *, strict: bool = True) -> Target:
-    """Choose the budget and the places to run.
+def make_target(
+    device: Device, workload: Workload, *, strict: bool = True, known_speeds: KnownSpeeds | None = None
+) -> Target:
+    """Choose the budget and the places to run; `known_speeds` are measurements of this very device.
 
     Raises NotEnoughEvidenceError for a device whose memory or bandwidth is not known, unless `strict` is off: a
     speed can be estimated without knowing what fits, and memory without a speed.
@@ -100,7 +104,14 @@ def make_target(device: Device, workload: Workload, *, strict: bool = True) -> T
             f"no speed can be estimated for '{device.name or 'this device'}': give the name of its chip, or "
             "memory.bandwidth_bytes_per_s, in the device file"
         )
-    return Target(device=device, places=places, host_bytes=host, total_bytes=given, budget=budget)
+    return Target(
+        device=device,
+        places=places,
+        host_bytes=host,
+        total_bytes=given,
+        budget=budget,
+        known_speeds=known_speeds or KnownSpeeds(),
+    )
 
 
 def _place(device: Device, processor: Processor, budget: str, host: int | None) -> Place:

@@ -13,6 +13,9 @@ from typing import Literal
 
 import msgspec
 
+from profiles.backends import Backend as Backend
+from profiles.calibration import Calibration
+
 SCHEMA_VERSION = 1
 
 DeviceClass = Literal[
@@ -28,7 +31,6 @@ DeviceClass = Literal[
     "server-cpu",
     "sbc",
 ]
-Backend = Literal["cpu", "cuda", "metal", "vulkan", "rocm", "opencl", "hexagon", "sycl"]
 
 
 class Cpu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,5 +122,6 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     storage: Storage = Storage()
     power: Power = Power()
     platform: Platform = Platform()
+    calibration: Calibration | None = None  # what `slm-advisor calibrate` measured
     sources: dict[str, str] = {}
     notes: tuple[Note, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from profiles.calibration import problem_of
 from profiles.device import Device
 from profiles.errors import InvalidDeviceError
 from profiles.fill import fill_in
@@ -114,6 +115,8 @@ def read_device_json(text: bytes) -> Device:
 
 def _check(device: Device) -> None:
     """Refuse values no device has."""
+    if device.calibration is not None and (problem := problem_of(device.calibration)):
+        raise InvalidDeviceError(f"calibration.{problem}")
     if len(device.accelerators) > ACCELERATOR_LIMIT:
         raise InvalidDeviceError(
             f"accelerators: {len(device.accelerators)} of them, at most {ACCELERATOR_LIMIT}"

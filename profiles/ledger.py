@@ -36,7 +36,7 @@ def missing_sources(value: object, sources: dict[str, str], path: str = "") -> l
         gaps: list[str] = []
         for field, encoded in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
             inner = f"{path}.{encoded}" if path else encoded
-            if inner not in ("sources", "notes"):
+            if inner not in ("sources", "notes", "calibration"):  # a calibration explains itself
                 gaps += missing_sources(getattr(value, field), sources, inner)
         return gaps
     if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from profiles.device import Device
+from profiles.device import Device, Note
 from profiles.errors import InvalidDeviceError
 
 QUICK_MEASUREMENT_S = 0.05
@@ -41,12 +41,14 @@ def _this_machine() -> Device:
     """This machine; where its memory's bandwidth is unknown or only usual for its chip, it is measured briefly.
 
     Without a bandwidth there is no speed estimate at all, and a virtual machine's share of its host's, or the modules
-    in a computer, are not what the data sheet of the processor says.
+    in a computer, are not what the data sheet of the processor says. A calibration that holds replaces that.
     """
     from profiles.detect import detect
     from profiles.fill import OWN_MODULES
 
-    device = detect()
+    device = with_calibration(detect())
+    if device.calibration is not None and device.calibration.of("cpu", None) is not None:
+        return device
     source = device.sources.get("memory.bandwidth_bytes_per_s", "")
     guessed = source.startswith("library") and device.class_ in OWN_MODULES
     if device.memory.bandwidth_bytes_per_s is None or guessed:
@@ -54,6 +56,20 @@ def _this_machine() -> Device:
 
         device = measured(device, QUICK_MEASUREMENT_S, caches=2)
     return device
+
+
+def with_calibration(device: Device) -> Device:
+    """This machine with its calibration where there is one that holds; a note says why one does not."""
+    from profiles.calibration_store import load_calibration
+    from profiles.engine.installed import installed_engine
+    from profiles.fingerprint import fingerprint
+
+    engine = installed_engine()
+    loaded = load_calibration(fingerprint(device), engine.identity if engine else None)
+    if loaded.problem is not None:
+        note = Note("calibration", loaded.problem)
+        return msgspec.structs.replace(device, notes=(*device.notes, note))
+    return msgspec.structs.replace(device, calibration=loaded.calibration)
 
 
 def is_file_name(text: str) -> bool:

@@ -55,14 +55,14 @@ def spread(samples: Sequence[float]) -> Spread:
     A drift that the scatter does not explain widens the interval to its side: it may go on for as long again.
     """
     logs = [math.log(sample) for sample in samples]
-    middle = statistics.median(logs)
+    value = statistics.median(samples)
     low = high = max(LEAST, half_width(logs))
     drift = _drift(logs)
     if drift < 0:
         low = max(low, -1.5 * drift)
     elif drift > 0:
         high = max(high, 1.5 * drift)
-    return Spread(math.exp(middle), math.exp(middle - low), math.exp(middle + high), math.expm1(drift))
+    return Spread(value, value * math.exp(-low), value * math.exp(high), math.expm1(drift))
 
 
 def half_width(logs: Sequence[float]) -> float:

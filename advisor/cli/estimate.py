@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import click
 
-from advisor.cli.options import device_option, json_option, split_model
+from advisor.cli.options import device_option, json_option, split_model, target_of
 from advisor.cli.output import write_json, write_text
 
 
@@ -68,9 +68,7 @@ def estimate(
     from advisor.estimate import choose_place, make_settings
     from advisor.report.documents import EstimateDocument
     from advisor.report.view import deployment_view, device_summary
-    from advisor.target import make_target
     from advisor.workload import make_workload
-    from profiles.resolve import resolve_device
 
     entry, quant = split_model(model)
     if quant is None:
@@ -85,7 +83,7 @@ def estimate(
         prompt_tokens=n_prompt,
         answer_tokens=n_gen,
     )
-    target = make_target(resolve_device(device), workload, strict=False)
+    target = target_of(device, workload, strict=False)
     place = choose_place(target, backend)
     settings = make_settings(
         place,

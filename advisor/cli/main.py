@@ -32,6 +32,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "estimate",
         "Memory, speed and quality of one deployment, or of many.",
     ),
+    "bench": ("advisor.cli.bench", "bench", "Run a model file here: speed, first token, memory."),
+    "probe": ("advisor.cli.probe", "probe", "Time a model here without downloading it."),
+    "ledger": ("advisor.cli.ledger", "ledger", "Show predictions beside what was measured here."),
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
     "fidelity": ("advisor.cli.fidelity", "fidelity", "Measure what a quantization changed."),
@@ -102,13 +105,14 @@ def exit_code(error: BaseException) -> int | None:
         NoisyError,
         ProfilesError,
     )
-    from quantize.errors import EngineMissingError, QuantizeError, TooLittleMemoryError
+    from quantize.errors import EngineMissingError, NoRoomError, QuantizeError, TooLittleMemoryError
 
     table: tuple[tuple[type[BaseException], int], ...] = (
         (errors.InvalidInputError, 2),
         (errors.NothingFitsError, 3),
         (errors.NotEnoughEvidenceError, 4),
         (errors.ComponentMissingError, 5),
+        (NoRoomError, 3),
         (EngineMissingError, 5),
         (TooLittleMemoryError, 4),
         (EngineAbsentError, 5),

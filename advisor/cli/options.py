@@ -8,6 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from advisor.catalog import Model
+    from advisor.target import Target
+    from advisor.workload import Workload
 
 device_option = click.option(
     "--device",
@@ -15,6 +17,20 @@ device_option = click.option(
     help="A device of the library or a device file; without it, this machine.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def target_of(device: str | None, workload: Workload, *, strict: bool = True) -> Target:
+    """The target that --device names; for this machine, with what was measured on it.
+
+    Every command that estimates comes through here, so that they all say the same.
+    """
+    from advisor.measured_speed import known_speeds_of
+    from advisor.target import make_target
+    from profiles.resolve import resolve_device
+
+    found = resolve_device(device)
+    known = known_speeds_of(found) if device is None else None
+    return make_target(found, workload, strict=strict, known_speeds=known)
 
 
 def split_model(text: str) -> tuple[Model, str | None]:

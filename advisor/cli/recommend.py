@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from advisor.cli.options import device_option, json_option, split_model
-from advisor.cli.output import write_json, write_text
+from advisor.cli.options import device_option, json_option, split_model, target_of
+from advisor.cli.output import narrate, write_json, write_text
+
+if TYPE_CHECKING:
+    from advisor.catalog import Model
+    from advisor.confirm import Confirmation, Confirmed, Failure
+    from advisor.measurements import Measurement
+    from advisor.target import Target
+    from advisor.workload import Workload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,21 +60,37 @@ def workload_options(function: F) -> F:
 @click.command(
     epilog="Examples:  slm-advisor recommend --task chat --language ja\n\n"
     "slm-advisor recommend --device 'Pixel 9' --task voice --json\n\n"
+    "slm-advisor recommend --confirm 3\n\n"
     "slm-advisor recommend --why Qwen3-8B:Q8_0"
 )
 @device_option
 @workload_options
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many to show.")
+@click.option(
+    "--confirm",
+    "confirmed",
+    type=click.IntRange(1, 20),
+    metavar="N",
+    help="Run the first N here with made-up weights (about a minute each), and rank again.",
+)
 @click.option("--why", metavar="MODEL[:QUANT]", help="Explain one model instead.")
 @click.option("--verbose", is_flag=True, help="Show every term of every estimate.")
 @json_option
 def recommend(
-    device: str | None, top: int, why: str | None, verbose: bool, as_json: bool, **need: Any
+    device: str | None,
+    top: int,
+    confirmed: int | None,
+    why: str | None,
+    verbose: bool,
+    as_json: bool,
+    **need: Any,
 ) -> int:
     """Rank the deployments that fit a device and a task, best first.
 
     Without --device the answer is for this machine. Exit code 3 when nothing fits.
     """
+    if confirmed is not None:
+        _check_confirm(device, why)
     if why is not None:
         return _explain(why, device, as_json, need)
     from advisor.catalog import load_catalog
@@ -75,8 +98,14 @@ def recommend(
     from advisor.report.view import recommendation_document
 
     target, workload = _target(device, need)
-    result = rank(load_catalog().models, target, workload)
-    document = recommendation_document(result, target, workload, top=top)
+    models = load_catalog().models
+    confirmations: tuple[Confirmation, ...] = ()
+    if confirmed is None:
+        result = rank(models, target, workload)
+    else:
+        found = _confirm(models, target, workload, confirmed)
+        result, target, confirmations = found.recommendation, found.target, found.confirmations
+    document = recommendation_document(result, target, workload, top=top, confirmations=confirmations)
     if as_json:
         write_json("recommendation", document)
     else:
@@ -84,6 +113,37 @@ def recommend(
 
         write_text(recommendation_text(document, verbose=verbose))
     return 0 if document.recommendations else 3
+
+
+def _check_confirm(device: str | None, why: str | None) -> None:
+    """Before anything is computed: candidates can be run on this machine only, and only with an engine."""
+    from advisor.errors import ComponentMissingError, InvalidInputError
+    from profiles.engine.installed import installed_engine
+
+    if why is not None:
+        raise click.UsageError("give --confirm or --why, not both", click.get_current_context())
+    if device is not None:
+        raise InvalidInputError(
+            f"--confirm runs models on this machine, not on '{device}': leave --device out"
+        )
+    if installed_engine() is None:
+        raise ComponentMissingError(
+            "--confirm runs models, and the engine is not installed; 'slm-advisor engine install' installs it"
+        )
+
+
+def _confirm(models: tuple[Model, ...], target: Target, workload: Workload, count: int) -> Confirmed:
+    from advisor.candidates import Candidate
+    from advisor.confirm import confirm
+    from advisor.probe_candidate import probe_candidate
+
+    def report(candidate: Candidate, number: int, most: int) -> None:
+        narrate(f"{number} of at most {most}: {candidate.model.name}:{candidate.variant.quant}")
+
+    def run(candidate: Candidate) -> tuple[Measurement, ...] | Failure:
+        return probe_candidate(candidate, target, workload, lambda text: narrate(f"  {text}"))
+
+    return confirm(models, target, workload, count, run, report=report)
 
 
 @click.command(
@@ -123,7 +183,4 @@ def _target(device: str | None, need: dict[str, Any]) -> tuple[Any, Any]:
     from advisor.workload import make_workload
 
     workload = make_workload(**need)
-    from advisor.target import make_target
-    from profiles.resolve import resolve_device
-
-    return make_target(resolve_device(device), workload), workload
+    return target_of(device, workload), workload

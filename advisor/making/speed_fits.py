@@ -34,12 +34,12 @@ from advisor.making.speed_priors import (
     vendor_of,
 )
 from advisor.processor_tables import GENERATIONS
-from advisor.speed import (
+from advisor.speed import TYPICAL_PROMPT
+from advisor.speed_spec import (
     CORE_BEND,
     CPU_SHARPNESS,
     GPU_SHARPNESS,
     MIDDLING_CORE,
-    TYPICAL_PROMPT,
     typical_intensity,
 )
 

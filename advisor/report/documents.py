@@ -10,7 +10,8 @@ from typing import Literal
 import msgspec
 
 from advisor.candidates import Constraint
-from advisor.evidence import Value
+from advisor.confirm import Confirmation
+from advisor.evidence import Origin, Value
 from advisor.workload import Workload
 
 
@@ -22,6 +23,7 @@ class SettingsView(msgspec.Struct, frozen=True, kw_only=True):
     offload_layers: int  # of n_layer + 1: the blocks and the output head
     n_layer: int
     threads: int | None
+    threads_batch: int | None  # for processing prompts; null: as `threads`
 
 
 class MemoryView(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,7 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     tg_tokens_per_s: Value | None
     ttft_s: Value | None
     speed_terms: dict[str, float]
+    measurements: tuple[Origin, ...]  # that the speeds rest on; empty where nothing was run here
     quality: QualityView
     score: ScoreView
     pareto: bool | None
@@ -149,6 +152,7 @@ class RecommendationDocument(msgspec.Struct, frozen=True, kw_only=True):
     fitting: int
     ruled_out: dict[str, int]
     nearest_misses: tuple[MissView, ...]
+    confirmations: tuple[Confirmation, ...]  # what --confirm ran, in order
     notes: tuple[str, ...]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.evidence import Value
+from advisor.confirm import Confirmation
+from advisor.evidence import GRADES, Evidence, Value
 from advisor.report.console import render
 from advisor.report.documents import (
     DeploymentView,
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+MARKS: dict[Evidence, tuple[str, str]] = {
+    "spec": ("~", "from data sheets"),
+    "calibrated": ("c", "from a calibration of this device"),
+    "probed": ("p", "probed here"),
+    "measured": ("m", "measured here"),
+}
+
+
 def recommendation_text(document: RecommendationDocument, *, verbose: bool = False) -> str:
     from rich.text import Text
 
@@ -26,8 +35,8 @@ def recommendation_text(document: RecommendationDocument, *, verbose: bool = Fal
         parts.append(_ranking(document.recommendations))
         parts.append(Text())
         parts.append(
-            "tok/s and seconds: estimate (80% interval), evidence: "
-            f"{_evidence(document.recommendations)}. Memory: high end.\n"
+            f"tok/s and seconds (80% interval): {_legend(document.recommendations)}.\n"
+            "Memory: high end of the estimate.\n"
             "Best first: quality, less where it is uncertain, more for speed and little memory.\n"
             "* nothing else is better in quality, speed and memory at once."
         )
@@ -52,6 +61,9 @@ def recommendation_text(document: RecommendationDocument, *, verbose: bool = Fal
                 parts.append(
                     f"  It would fit if you {', and '.join(change.message for change in miss.together)}."
                 )
+    if document.confirmations:
+        parts.append("\nRun here:")
+        parts.extend(f"  - {_confirmation(each)}" for each in document.confirmations)
     if document.ruled_out:
         counts = ", ".join(f"{constraint} {number}" for constraint, number in document.ruled_out.items())
         parts.append(f"\n{document.fitting} of {document.considered} models fit. Ruled out by: {counts}.")
@@ -115,11 +127,12 @@ def deployment_lines(deployment: DeploymentView) -> list[RenderableType]:
     ]
     if deployment.tg_tokens_per_s and deployment.pp_tokens_per_s and deployment.ttft_s:
         lines += [
-            f"  generation  {_interval(deployment.tg_tokens_per_s)} tokens/s",
-            f"  prompt      {_interval(deployment.pp_tokens_per_s)} tokens/s",
+            f"  generation  {_interval(deployment.tg_tokens_per_s)} tokens/s, {deployment.tg_tokens_per_s.evidence}",
+            f"  prompt      {_interval(deployment.pp_tokens_per_s)} tokens/s, {deployment.pp_tokens_per_s.evidence}",
             f"  first token {seconds(deployment.ttft_s.value)} "
             f"({seconds(deployment.ttft_s.low)} to {seconds(deployment.ttft_s.high)})",
         ]
+        lines += _measured_lines(deployment)
         lines += [f"    {name:<30}{value * 1000:>10.3f} ms" for name, value in deployment.speed_terms.items()]
     quality = deployment.quality
     if quality.value is None or quality.low is None or quality.high is None:
@@ -182,8 +195,8 @@ def _ranking(deployments: tuple[DeploymentView, ...]) -> RenderableType:
             deployment.name,
             deployment.quant,
             "-" if quality is None else f"{quality:.1f}",
-            "-" if tg is None else _interval(tg),
-            "-" if ttft is None else seconds(ttft.value),
+            "-" if tg is None else _marked(tg, _interval(tg)),
+            "-" if ttft is None else _marked(ttft, seconds(ttft.value)),
             amount(deployment.memory.reserved_bytes.high),
         )
     return table
@@ -197,6 +210,38 @@ def _bytes_interval(value: Value) -> str:
     return f"{amount(value.value)} ({amount(value.low)} to {amount(value.high)})"
 
 
-def _evidence(deployments: tuple[DeploymentView, ...]) -> str:
-    grades = {d.tg_tokens_per_s.evidence for d in deployments if d.tg_tokens_per_s is not None}
-    return ", ".join(sorted(grades)) or "none"
+def _confirmation(each: Confirmation) -> str:
+    name = f"{each.name}:{each.quant}"
+    if each.outcome == "refused":
+        return f"{name} is left out, the engine refuses it: {each.reason}"
+    if each.found_tg is None:
+        return f"{name} keeps its estimate: {each.reason}"
+    expected = "" if each.expected_tg is None else f", estimated {_interval(each.expected_tg)}"
+    return f"{name} generates {_interval(each.found_tg)} tokens/s{expected}"
+
+
+def _marked(value: Value, text: str) -> str:
+    """The text with the mark of its grade before it, which the legend explains."""
+    return MARKS[value.evidence][0] + text
+
+
+def _legend(deployments: tuple[DeploymentView, ...]) -> str:
+    """What the marks in the table mean, worst grade first."""
+    shown = [value for d in deployments for value in (d.tg_tokens_per_s, d.ttft_s) if value is not None]
+    grades = {value.evidence for value in shown}
+    return ", ".join(" ".join(MARKS[grade]) for grade in GRADES if grade in grades) or "not known"
+
+
+def _measured_lines(deployment: DeploymentView) -> list[str]:
+    """Where measured speeds come from."""
+    lines = []
+    for origin in deployment.measurements:
+        what = "generation" if origin.speed == "tg" else "prompt"
+        of = f"of {origin.file}" if origin.file else "with made-up weights"
+        scaled = "" if origin.exact else ", scaled from there"
+        when = f"{origin.at[:10]} {origin.at[11:16]} UTC"
+        lines.append(
+            f"    {what} {origin.evidence} here {when}: {origin.test} {of} gave "
+            f"{rate(origin.tokens_per_s)} tokens/s{scaled}"
+        )
+    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advisor.candidates import Candidate, Shortfall
+from advisor.confirm import Confirmation
 from advisor.explain import Change, Explanation, describe, explain, reasons
 from advisor.recommend import Exclusion, Recommendation
 from advisor.report.documents import (
@@ -28,7 +29,12 @@ MISSES = 3
 
 
 def recommendation_document(
-    result: Recommendation, target: Target, workload: Workload, *, top: int
+    result: Recommendation,
+    target: Target,
+    workload: Workload,
+    *,
+    top: int,
+    confirmations: tuple[Confirmation, ...] = (),
 ) -> RecommendationDocument:
     """The first `top` deployments; where there is none, the nearest misses with what would let them in."""
     shown = tuple(
@@ -44,6 +50,7 @@ def recommendation_document(
         fitting=len(result.ranked),
         ruled_out=result.ruled_out(),
         nearest_misses=misses,
+        confirmations=confirmations,
         notes=_notes(target),
     )
 
@@ -99,6 +106,7 @@ def deployment_view(
             offload_layers=settings.offload_layers,
             n_layer=model.architecture.n_layer,
             threads=settings.threads,
+            threads_batch=settings.threads_batch,
         ),
         memory=MemoryView(
             reserved_bytes=memory.reserved,
@@ -113,6 +121,7 @@ def deployment_view(
         tg_tokens_per_s=None if speed is None else speed.tg,
         ttft_s=None if speed is None else speed.ttft_s,
         speed_terms={} if speed is None else _speed_terms(speed),
+        measurements=() if speed is None else speed.origins,
         quality=_quality(candidate),
         score=ScoreView(
             total=candidate.score.total,

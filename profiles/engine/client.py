@@ -10,8 +10,10 @@ The worker starts with the first question and serves many; after a crash the nex
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +62,7 @@ Answer = TypeVar("Answer", bound=Reply)
 
 _WORKER = "from profiles.engine.worker import main; main()"
 _LAST_WORDS_BYTES = 4000
+_SOURCE_FOLDER = re.compile(r"\S*/(?=[\w.-]+:\d+: )")
 
 
 class Engine:
@@ -182,8 +185,9 @@ class _Worker:
     """The process, a thread that reads its replies, and a file that takes its last words."""
 
     def __init__(self) -> None:
-        # Opened for appending: after it is emptied, the worker goes on writing at its new end.
-        self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - lives as long as the worker
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        # After the file is emptied, the worker must go on writing at its new end.
+        fcntl.fcntl(self._stderr, fcntl.F_SETFL, os.O_APPEND)
         self._stderr_lock = threading.Lock()
         self._killed = False
         self._process = subprocess.Popen(
@@ -247,7 +251,8 @@ class _Worker:
                 "killed", "the system ended the engine, most likely because memory ran out (SIGKILL)", words
             )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        last = words.rsplit("\n", 1)[-1] or "it said nothing"
+        # A failed assertion names its place in the source by the path it had on the machine that built it.
+        last = _SOURCE_FOLDER.sub("", words.rsplit("\n", 1)[-1]) or "it said nothing"
         return EngineFailure("crashed", f"the engine ended itself with {how}: {last}", words)
 
     def _last_words(self) -> str:

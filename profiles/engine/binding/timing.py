@@ -66,6 +66,7 @@ def _put_in(session: Session, depth: int) -> None:
     if session.saved_depth == depth and llama_cpp.llama_state_seq_set_data(context, saved, len(saved), 0):
         return
     session.saved_state, session.saved_depth = None, 0
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), False)  # of what was restored in part
     _prompt(context, depth)
     size = llama_cpp.llama_state_seq_get_size(context, 0)
     state = (ctypes.c_uint8 * size)()

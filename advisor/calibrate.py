@@ -1,0 +1,388 @@
+"""`calibrate`: measure what this device does with llama.cpp, in at most a minute.
+
+Small synthetic models are written, loaded and run by the engine, one after the other, the most telling first:
+what the clock leaves no room for is derived from what was measured. Loading real models, not timing single
+operations, is what makes the rates true: the engine repacks some tensor types for this processor as it loads them.
+
+This lives here and not beside profiles/calibration.py because it needs quantize's synthetic models
+(docs/decisions/0004-calibrating-is-the-advisors.md).
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from advisor.calibration_fit import (
+    Attention,
+    Base,
+    Depths,
+    Timing,
+    backend_calibration,
+    derived,
+    fit_attention,
+    fit_base,
+    fit_kind,
+    fit_type,
+)
+from advisor.calibration_models import KIND_MODELS, CalibrationModel, attention, narrow, of_kind, wide
+from advisor.errors import ComponentMissingError, NotEnoughEvidenceError
+from advisor.processors import Processor, processors
+from profiles.bandwidth import buffer_size, measure_bandwidth
+from profiles.calibration import BackendCalibration, Calibration, KindCost, ThreadRate, TypeRate
+from profiles.device import Device
+from profiles.engine.client import Engine
+from profiles.engine.installed import installed_engine
+from profiles.engine.protocol import EngineFailure, LoadModel, OpenContext, RunTest, TestTiming
+from profiles.fingerprint import fingerprint
+from profiles.machine import Machine
+from profiles.noise import Watch, wait_until_quiet
+from profiles.scratch import scratch_folder
+from profiles.throughput import require
+from quantize.synthetic import check_room, sampled_types, write_synthetic
+
+BUDGET_S = 60.0
+_RESERVE_S = 3.0  # of the budget, for what no model is started in: the fit, cleaning up
+_BLOCKS = 251  # sampled of each type
+
+REFERENCE = "Q8_0"  # fits rows of any width; overheads are measured with it
+THREADS_TYPE = "Q4_K"  # what most people run
+TYPES = (
+    *(
+        "Q4_K",
+        "Q6_K",
+        "F16",
+        "Q5_K",
+        "Q4_0",
+        "Q5_0",
+        "Q3_K",
+        "IQ4_XS",
+        "Q2_K",
+        "IQ4_NL",
+        "BF16",
+        "Q4_1",
+        "Q5_1",
+    ),
+    *("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4", "IQ1_M", "IQ1_S"),
+)
+"""In the order they are measured: the more models have a type, the earlier."""
+_KINDS_AFTER = 7  # types before the kinds of blocks
+
+_SLOW = (
+    "IQ1",
+    "IQ2",
+    "IQ3",
+)  # bound by arithmetic wherever they were measured: a cache does not flatter them
+_CACHES = 8  # times the last-level cache: what four times its size leaves in it still showed (by 10 to 30%)
+_SMALLEST_BYTES, _LARGEST_BYTES = 64 << 20, 512 << 20
+_FEW_BLOCKS = 2
+_DEPTH = 2048
+
+_PROMPT_S, _TOKENS_S = 0.25, 0.12  # one repetition of each test takes about this long
+_REPETITIONS = 3
+_BANDWIDTH_S = 0.12
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What is measured now, seconds since the start and, at most, to the end."""
+
+    what: str
+    elapsed_s: float
+    left_s: float
+
+
+Report = Callable[[Step], None]
+Answer = TypeVar("Answer", bound=msgspec.Struct)
+
+
+class OutOfTimeError(Exception):
+    """The budget is spent: what is not measured is derived."""
+
+
+def calibrate(
+    device: Device,
+    *,
+    budget_s: float = BUDGET_S,
+    types: Sequence[str] = TYPES,
+    report: Report = lambda _: None,
+    strict: bool = True,
+) -> Calibration:
+    """Measure this machine, which `device` describes; nothing is kept.
+
+    Raises ComponentMissingError without an engine, NoisyError on a busy machine (with `strict`), NoRoomError where
+    the temporary files have no place, EngineError where the engine fails, NotEnoughEvidenceError where the budget
+    did not suffice for the first models.
+    """
+    installed = installed_engine()
+    if installed is None:
+        raise ComponentMissingError(
+            "calibrating needs the engine: pip install 'slm-advisor[engine]' or 'slm-advisor engine install'"
+        )
+    machine, started = Machine(), time.monotonic()
+    if strict:
+        wait_until_quiet(machine, device.cpu.usable_threads or 1)
+    size = _model_bytes(device)
+    with Engine() as engine, scratch_folder(2 * size) as scratch:
+        check_room(scratch.path, 2 * size)
+        version = require(engine.version())
+        lab = _Lab(engine, scratch.path, started + budget_s - _RESERVE_S, size, report, started)
+        watch = Watch(machine, pids=[engine.pid] if engine.pid else [])
+        backends: list[BackendCalibration] = []
+        notes: list[str] = []
+        todo = [p for p in processors(device) if _runs(p, {d.backend.lower() for d in version.devices})]
+        for index, processor in enumerate(todo):
+            # What is left is shared, so that a card does not take the CPU's time.
+            lab.deadline = lab.now() + (started + budget_s - _RESERVE_S - lab.now()) / (len(todo) - index)
+            own, missing = _of_processor(lab, device, processor, types)
+            backends.append(own)
+            notes += missing
+        taken = watch.stop()
+    return Calibration(
+        at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=round(time.monotonic() - started, 1),
+        fingerprint=fingerprint(device),
+        engine=installed.identity,
+        backends=tuple(backends),
+        noise=taken.reasons(device.cpu.usable_threads or 1) if taken is not None else (),
+        notes=tuple(notes),
+    )
+
+
+_ENGINE_NAMES = {"cuda": "cuda", "rocm": "rocm", "metal": "mtl", "vulkan": "vulkan", "sycl": "sycl"}
+
+
+def _runs(processor: Processor, engine_backends: set[str]) -> bool:
+    """Whether the engine was built for the processor. Accelerators share one index, so only the first one counts."""
+    if processor.backend == "cpu":
+        return True
+    return processor.accelerator == 0 and _ENGINE_NAMES.get(processor.backend) in engine_backends
+
+
+def _model_bytes(device: Device) -> int:
+    """Size of a model that caches hold little of, within what is free."""
+    cache = device.cpu.l3_bytes or device.cpu.l2_bytes or 0
+    size = min(_LARGEST_BYTES, max(_SMALLEST_BYTES, _CACHES * cache))
+    free = device.memory.budget_now_bytes
+    return size if free is None else max(_SMALLEST_BYTES // 4, min(size, free // 4))
+
+
+def _of_processor(
+    lab: _Lab, device: Device, processor: Processor, types: Sequence[str]
+) -> tuple[BackendCalibration, list[str]]:
+    """All models on one processor: the first ones have to be run, the rest as time allows."""
+    lab.gpu_layers = 0 if processor.backend == "cpu" else -1
+    lab.threads = lab.threads_batch = processor.threads
+    name = "" if processor.backend == "cpu" else f" on {processor.backend}"
+    try:
+        by_threads = _threads(lab, device) if processor.backend == "cpu" else ()
+        few = lab.measure(narrow(REFERENCE, 0), f"overhead of a token{name}")
+        many = lab.measure(narrow(REFERENCE, lab.size), f"overhead of a block{name}")
+        broad = lab.measure(wide(REFERENCE, lab.size), f"{REFERENCE} weights{name}", short=True)
+        pairs = [
+            Depths(lab.measure(model, f"cache of {model.name}{name}"), lab.measure_deep())
+            for model in attention()
+        ]
+    except OutOfTimeError:
+        raise NotEnoughEvidenceError(
+            "calibrating took too long: this device is too slow, or too busy, for the first models to be measured "
+            "within the minute; estimates stay at grade 'spec'"
+        ) from None
+    cache = fit_attention(pairs)
+    base = fit_base(few, many, broad, cache)
+    rates = [fit_type(REFERENCE, broad, base, cache)]
+    kinds: list[KindCost] = []
+    missing: list[str] = []
+    for what in _order(types):
+        try:
+            if what in KIND_MODELS:
+                kinds.append(_kind(lab, what, rates[0], base, cache, name))
+            else:
+                rates.append(
+                    fit_type(
+                        what, lab.measure(_of_type(what, lab.size), f"{what} weights{name}"), base, cache
+                    )
+                )
+        except OutOfTimeError:
+            missing.append(what)
+    notes = [f"{processor.backend}: no time was left for {', '.join(missing)}"] if missing else []
+    own = backend_calibration(
+        processor.backend,
+        processor.accelerator,
+        base,
+        cache,
+        derived(rates, processor),
+        kinds,
+        by_threads,
+        (lab.threads, lab.threads_batch),
+    )
+    return own, notes
+
+
+def _order(types: Sequence[str]) -> Iterator[str]:
+    yield from types[:_KINDS_AFTER]
+    if types:
+        yield from KIND_MODELS
+    yield from types[_KINDS_AFTER:]
+
+
+def _of_type(name: str, size: int) -> CalibrationModel:
+    return wide(name, min(size, _SMALLEST_BYTES) if name.startswith(_SLOW) else size)
+
+
+def _kind(lab: _Lab, kind: str, rate: TypeRate, base: Base, cache: Attention, name: str) -> KindCost:
+    from advisor.catalog import load_catalog
+
+    published = load_catalog().find(KIND_MODELS[kind]).architecture
+    assert published is not None, f"{KIND_MODELS[kind]} has an architecture"
+    timing = lab.measure(of_kind(published, kind, REFERENCE, lab.size), f"blocks with {kind}{name}")
+    return fit_kind(kind, timing, rate, base, cache)
+
+
+def _threads(lab: _Lab, device: Device) -> tuple[ThreadRate, ...]:
+    """Try numbers of threads on one small model and keep the best for generating and for prompts."""
+    cpu = device.cpu
+    usable = cpu.usable_threads or cpu.threads or cpu.cores or 1
+    counts = {
+        1,
+        usable,
+        cpu.cores or usable,
+        cpu.performance_cores or usable,
+        usable // 2 or 1,
+        usable // 4 or 1,
+    }
+    size = buffer_size(cpu.l3_bytes or cpu.l2_bytes, device.memory.budget_now_bytes, caches=2)
+    rates: list[ThreadRate] = []
+    lab.load(wide(THREADS_TYPE, _SMALLEST_BYTES))
+    # Many threads first: with one, a slow board takes longest.
+    for threads in sorted((n for n in counts if n <= usable), reverse=True):
+        lab.report(f"{threads} thread{'s' if threads != 1 else ''}")
+        lab.threads = lab.threads_batch = threads
+        try:
+            timing = lab.run(THREADS_TYPE)
+        except OutOfTimeError:
+            if not rates:
+                raise
+            break
+        bandwidth = measure_bandwidth(threads, size, _BANDWIDTH_S).bytes_per_s if size else None
+        rates.append(
+            ThreadRate(
+                threads=threads,
+                tg_tokens_per_s=1 / timing.token_s,
+                pp_tokens_per_s=1 / timing.prompt_s,
+                bandwidth_bytes_per_s=bandwidth,
+            )
+        )
+    lab.threads = max(rates, key=lambda rate: rate.tg_tokens_per_s).threads
+    lab.threads_batch = max(rates, key=lambda rate: rate.pp_tokens_per_s).threads
+    return tuple(sorted(rates, key=lambda rate: rate.threads))
+
+
+class _Lab:
+    """Writes synthetic models, runs them, and watches the clock: each call raises OutOfTimeError past the deadline."""
+
+    def __init__(
+        self, engine: Engine, folder: Path, deadline: float, size: int, report: Report, started: float
+    ) -> None:
+        self.deadline = deadline
+        self.size = size
+        self.gpu_layers = 0
+        self.threads = self.threads_batch = 1
+        self._engine = engine
+        self._path = folder / "model.gguf"
+        self._report = report
+        self._started = started
+        self._model: CalibrationModel | None = None
+        self._slowest_s = 0.0  # longest that a model took
+        self._n_prompt = 0
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def report(self, what: str) -> None:
+        now = self.now()
+        self._report(Step(what, now - self._started, max(0.0, self.deadline - now)))
+
+    def measure(self, model: CalibrationModel, what: str, *, short: bool = False) -> Timing:
+        """Write, load and time a model on an empty cache; `short`: with a second, much shorter prompt."""
+        began = self.now()
+        if began + self._slowest_s > self.deadline:
+            raise OutOfTimeError
+        self.report(what)
+        self.load(model)
+        timing = self.run(model.type, short=short)
+        self._slowest_s = max(self._slowest_s, self.now() - began)
+        return timing
+
+    def load(self, model: CalibrationModel) -> None:
+        types = model.types
+        sampled = sampled_types(types.values())
+        blocks = require(self._engine.sample_blocks(sampled, _BLOCKS)).data if sampled else {}
+        self._path.unlink(
+            missing_ok=True
+        )  # the engine still maps the one before: its pages stay until it is freed
+        write_synthetic(model.arch, types, self._path, blocks)
+        self._ask(lambda t: self._engine.load_model(LoadModel(str(self._path), self.gpu_layers), timeout_s=t))
+        self._model = model
+
+    def run(self, kind: str, *, short: bool = False) -> Timing:
+        """Medians of some repetitions on an empty cache, as many tokens as take a fraction of a second."""
+        assert self._model is not None
+        self._open(1024)
+        first = self._test(16, 1)
+        first = self._test(16, 2)
+        assert first.prompt_s is not None
+        assert first.gen_s is not None
+        n_prompt = _power_of_two(_PROMPT_S / (first.prompt_s / 16), 16, 512)
+        n_gen = min(32, max(4, int(_TOKENS_S / (first.gen_s / 2))))
+        self._n_prompt = n_prompt
+        timing = self._repeat(n_prompt, n_gen, 0)
+        if not short:
+            return timing
+        few = [self._test(8, 0).prompt_s or 0.0 for _ in range(_REPETITIONS)]
+        return msgspec.structs.replace(timing, short_prompt=8, short_s=statistics.median(few))
+
+    def measure_deep(self) -> Timing:
+        """The loaded model again, with a filled cache."""
+        self._open(_DEPTH + 1024)
+        return self._repeat(min(self._n_prompt, 128), 8, _DEPTH)
+
+    def _repeat(self, n_prompt: int, n_gen: int, depth: int) -> Timing:
+        assert self._model is not None
+        tests = [self._test(n_prompt, n_gen, depth) for _ in range(_REPETITIONS)]
+        return Timing(
+            load=self._model.load,
+            n_prompt=n_prompt,
+            depth=depth,
+            prompt_s=statistics.median(test.prompt_s or 0.0 for test in tests) / n_prompt,
+            token_s=statistics.median(test.gen_s or 0.0 for test in tests) / n_gen,
+            position=depth + n_prompt + n_gen / 2,
+        )
+
+    def _open(self, n_ctx: int) -> None:
+        context = OpenContext(n_ctx, threads=self.threads, threads_batch=self.threads_batch)
+        self._ask(lambda t: self._engine.open_context(context, timeout_s=t))
+
+    def _test(self, n_prompt: int, n_gen: int, depth: int = 0) -> TestTiming:
+        return self._ask(lambda t: self._engine.run_test(RunTest(n_prompt, n_gen, depth), timeout_s=t))
+
+    def _ask(self, question: Callable[[float], Answer | EngineFailure]) -> Answer:
+        left = self.deadline - self.now()
+        if left <= 0:
+            raise OutOfTimeError
+        answer = question(left)
+        if isinstance(answer, EngineFailure) and answer.kind == "timeout":
+            raise OutOfTimeError
+        return require(answer)
+
+
+def _power_of_two(wanted: float, low: int, high: int) -> int:
+    n = low
+    while n * 2 <= min(wanted, high):
+        n *= 2
+    return n

@@ -1,0 +1,174 @@
+"""The plan at grade `spec`: data sheets, and efficiencies fitted on published measurements (advisor/speed.json)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from advisor.load import Load, WeightGroup
+from advisor.processor_tables import GENERATIONS
+from advisor.processors import Processor
+from advisor.speed_coefficients import Coefficients, CpuCoefficients, GenerationCoefficients
+from advisor.speed_plan import Plan
+
+Test = Literal["tg", "pp"]
+
+MIDDLING_CORE = 1e10  # SIMD operations per second
+CORE_BEND = 0.7  # wider cores keep less of their width busy: rates count with this power
+GPU_SHARPNESS, CPU_SHARPNESS = 2.0, 3.0  # of the rounded maximum of reading weights and computing with them
+
+
+def make_plan(fitted: Coefficients, processor: Processor, load: Load, threads: int | None = None) -> Plan:
+    """Seconds of `load` on `processor` by the fitted numbers; its bandwidth must be known."""
+    plan = _plan_cpu if processor.backend == "cpu" else _plan_accelerator
+    return plan(fitted, processor, load, threads or processor.threads)
+
+
+def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load, threads: int) -> Plan:
+    """Terms on a GPU or NPU; a type it has no kernels for costs what it costs on the CPU beside it, and more.
+
+    decode: token_s + nodes x node_s + sum over types of the 2-norm of
+            bytes / (efficiency x bandwidth) and weights x flops_per_weight / shader rate
+    prompt: prompt_s + operations / (prompt_rate x shader rate) + weights / bandwidth for each micro-batch
+    """
+    own = fitted.accelerators[processor.backend]
+    generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
+    bandwidth = processor.bandwidth_bytes_per_s or 0.0
+    flops = processor.shader_flops or bandwidth * typical_intensity(processor)
+    rate = bandwidth * own.efficiency * generation.decode
+    matrix_rate = flops * own.prompt_rate * generation.prompt
+    cores = None if own.native is None else _cores(fitted.cpu, processor, threads)
+    p = GPU_SHARPNESS
+    weights_s: dict[str, float] = {}
+    token_s = head_s = left_s = 0.0
+    for group in load.weights:
+        if cores is not None and own.native is not None and group.type not in own.native:
+            decode, prompt = _cpu_times(fitted.cpu, cores, group)
+            weights_s[group.type] = decode * own.fallback
+            left_s += (group.weights - group.head_weights) * prompt
+        else:
+            reading = group.bytes_ / (rate * own.type_efficiency.get(group.type, 1.0))
+            computing = group.weights * own.flops_per_weight.get(group.type, 0.0) / flops
+            weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
+            prompt = 2.0 / (matrix_rate * own.prompt_type.get(group.type, 1.0))
+            token_s += (group.weights - group.head_weights) * prompt
+        head_s += group.head_weights * prompt
+    token_s = token_s * (1.0 + load.expert_share * own.prompt_experts) + left_s
+    nodes = sum(
+        count * fitted.nodes.get(kind, 1.0) * own.node_factor.get(kind, 1.0) for kind, count in load.nodes
+    )
+    host = generation.slow_host if processor.slow_host else 1.0
+    cache_rate = bandwidth * own.cache_efficiency * generation.decode
+    attention_rate = matrix_rate * own.attention_rate
+    return Plan(
+        overhead_s=(own.token_s + nodes * own.node_s) * host,
+        weights_s=weights_s,
+        weights_total_s=sum(weights_s.values()),
+        state_s=load.state_bytes / (bandwidth * own.state_efficiency),
+        cache=tuple(
+            (read.window, read.bytes_per_position / cache_rate, read.flops_per_position / attention_rate)
+            for read in load.cache
+        ),
+        prompt_s=own.prompt_s,
+        batch_s=load.prompt_bytes / rate + nodes * own.node_s * host,
+        token_s=token_s,
+        head_s=head_s,
+        flash=(
+            (own.flash_decode**-0.5, own.flash_prompt**-0.5),
+            (own.flash_decode**0.5, own.flash_prompt**0.5),
+        ),
+        tg=_interval(fitted, processor, "tg"),
+        pp=_interval(fitted, processor, "pp"),
+    )
+
+
+def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: int) -> Plan:
+    """Terms on CPU cores.
+
+    A type's time is the p-norm of reading it (bytes / bandwidth) and of computing with it (SIMD operations per
+    weight / rate of the cores): whichever is slower, rounded where they are alike. Threads beyond the performance
+    cores add little and make every thread wait for the slowest.
+    """
+    own = fitted.cpu
+    cores = _cores(own, processor, threads)
+    bandwidth = cores.bandwidth
+    crowd = 1.0 + own.crowding * max(0, threads - processor.performance_cores)
+    weights_s: dict[str, float] = {}
+    token_s = head_s = 0.0
+    for group in load.weights:
+        weights_s[group.type], seconds = _cpu_times(own, cores, group)
+        token_s += (group.weights - group.head_weights) * seconds
+        head_s += group.head_weights * seconds
+    token_s *= 1.0 + load.expert_share * own.prompt_experts
+    nodes = sum(count * fitted.cpu_nodes.get(kind, 1.0) for kind, count in load.nodes)
+    cache_rate = bandwidth * own.cache_efficiency
+    return Plan(
+        overhead_s=(own.token_s + nodes * own.node_s) * crowd,
+        weights_s=weights_s,
+        weights_total_s=sum(weights_s.values()),
+        state_s=load.state_bytes / bandwidth,
+        cache=tuple(
+            (
+                read.window,
+                read.bytes_per_position / cache_rate,
+                read.flops_per_position * own.attention_ops / cores.prompt_rate,
+            )
+            for read in load.cache
+        ),
+        prompt_s=own.prompt_s,
+        batch_s=load.prompt_bytes / bandwidth,
+        token_s=token_s,
+        head_s=head_s,
+        flash=((1.0, 1.0), (1.0, 1.0)),
+        tg=_interval(fitted, processor, "tg"),
+        pp=_interval(fitted, processor, "pp"),
+    )
+
+
+class _Cores(msgspec.Struct, frozen=True):
+    """What a number of threads can do: bytes per second, and SIMD operations per second for each test."""
+
+    kernels: str
+    bandwidth: float
+    rate: float
+    prompt_rate: float
+
+
+def _cores(own: CpuCoefficients, processor: Processor, threads: int) -> _Cores:
+    class_ = processor.class_ if processor.class_ in own.pace else "other"
+    fast = min(threads, processor.performance_cores)
+    slow = max(0, min(threads, processor.cores) - processor.performance_cores)
+    core = MIDDLING_CORE * (processor.core_rate / MIDDLING_CORE) ** CORE_BEND * (fast + own.slow_core * slow)
+    rate = core * own.pace[class_]
+    memory = (processor.bandwidth_bytes_per_s or 0.0) * own.efficiency[class_]
+    p = CPU_SHARPNESS
+    return _Cores(
+        kernels=processor.kernels or "dotprod",
+        bandwidth=(memory**-p + (rate * own.grab) ** -p) ** (-1 / p),
+        rate=rate,
+        prompt_rate=core * own.prompt_pace[class_],
+    )
+
+
+def _cpu_times(own: CpuCoefficients, cores: _Cores, group: WeightGroup) -> tuple[float, float]:
+    """Seconds of a group's weights for one token, and of one weight for each token of a prompt."""
+    reading = group.bytes_ / cores.bandwidth
+    computing = group.weights * own.decode[cores.kernels][group.type] / cores.rate
+    p = CPU_SHARPNESS
+    return (reading**p + computing**p) ** (1 / p), own.prompt[cores.kernels][group.type] / cores.prompt_rate
+
+
+def typical_intensity(processor: Processor) -> float:
+    """FP32 operations per byte of bandwidth of the processor's generation, for one whose rate is not known."""
+    facts = GENERATIONS.get(processor.generation or "")
+    return facts.flops_per_byte if facts else 30.0
+
+
+def _interval(fitted: Coefficients, processor: Processor, test: Test) -> tuple[float, float]:
+    """80% interval as factors on the rate: of the class on this backend, of the backend, of all; wider for guesses."""
+    keys = (f"{test}/{processor.class_}/{processor.backend}", f"{test}/{processor.backend}", test)
+    low, high = next(fitted.intervals[key] for key in keys if key in fitted.intervals)
+    for _ in processor.guessed:
+        low, high = low / fitted.widening, high * fitted.widening
+    return low, high
