@@ -31,7 +31,15 @@ from advisor.calibration_fit import (
     fit_kind,
     fit_type,
 )
-from advisor.calibration_models import KIND_MODELS, CalibrationModel, attention, narrow, of_kind, wide
+from advisor.calibration_models import (
+    KIND_MODELS,
+    CalibrationModel,
+    attention,
+    narrow,
+    of_kind,
+    short_rows,
+    wide,
+)
 from advisor.errors import ComponentMissingError, NotEnoughEvidenceError
 from advisor.processors import Processor, processors
 from profiles.bandwidth import buffer_size, measure_bandwidth
@@ -84,8 +92,9 @@ _SMALLEST_BYTES, _LARGEST_BYTES = 64 << 20, 512 << 20
 _FEW_BLOCKS = 2
 _DEPTH = 2048
 
-_PROMPT_S, _TOKENS_S = 0.25, 0.12  # one repetition of each test takes about this long
-_REPETITIONS = 3
+_PROMPT_S, _TOKENS_S = 0.15, 0.08  # one repetition of each test takes about this long
+_LONG_PROMPT_S = 0.4  # of a model that an overhead is told by: a small difference of large numbers
+_PROMPTS, _GENERATIONS = 3, 5  # repetitions
 _BANDWIDTH_S = 0.12
 
 
@@ -182,8 +191,9 @@ def _of_processor(
     try:
         by_threads = _threads(lab, device) if processor.backend == "cpu" else ()
         few = lab.measure(narrow(REFERENCE, 0), f"overhead of a token{name}")
-        many = lab.measure(narrow(REFERENCE, lab.size), f"overhead of a block{name}")
-        broad = lab.measure(wide(REFERENCE, lab.size), f"{REFERENCE} weights{name}", short=True)
+        many = lab.measure(narrow(REFERENCE, lab.size), f"overhead of a block{name}", long=True)
+        broad = lab.measure(wide(REFERENCE, lab.size), f"{REFERENCE} weights{name}", long=True)
+        rows = lab.measure(short_rows(REFERENCE, lab.size // 2), f"{REFERENCE} rows{name}", prompt=False)
         pairs = [
             Depths(lab.measure(model, f"cache of {model.name}{name}"), lab.measure_deep())
             for model in attention()
@@ -194,8 +204,8 @@ def _of_processor(
             "within the minute; estimates stay at grade 'spec'"
         ) from None
     cache = fit_attention(pairs)
-    base = fit_base(few, many, broad, cache)
-    rates = [fit_type(REFERENCE, broad, base, cache)]
+    base, _ = fit_base(few, many, broad, rows, cache)
+    rates = [fit_type(REFERENCE, broad, rows, base, cache)]
     kinds: list[KindCost] = []
     missing: list[str] = []
     for what in _order(types):
@@ -203,11 +213,7 @@ def _of_processor(
             if what in KIND_MODELS:
                 kinds.append(_kind(lab, what, rates[0], base, cache, name))
             else:
-                rates.append(
-                    fit_type(
-                        what, lab.measure(_of_type(what, lab.size), f"{what} weights{name}"), base, cache
-                    )
-                )
+                rates.append(_type(lab, what, base, cache, name))
         except OutOfTimeError:
             missing.append(what)
     notes = [f"{processor.backend}: no time was left for {', '.join(missing)}"] if missing else []
@@ -231,8 +237,14 @@ def _order(types: Sequence[str]) -> Iterator[str]:
     yield from types[_KINDS_AFTER:]
 
 
-def _of_type(name: str, size: int) -> CalibrationModel:
-    return wide(name, min(size, _SMALLEST_BYTES) if name.startswith(_SLOW) else size)
+def _type(lab: _Lab, kind: str, base: Base, cache: Attention, name: str) -> TypeRate:
+    size = lab.size // 2 if kind.startswith(_SLOW) else lab.size
+    broad = lab.measure(wide(kind, size), f"{kind} weights{name}")
+    try:
+        rows = lab.measure(short_rows(kind, size // 2), f"{kind} rows{name}", prompt=False)
+    except OutOfTimeError:
+        rows = None
+    return fit_type(kind, broad, rows, base, cache)
 
 
 def _kind(lab: _Lab, kind: str, rate: TypeRate, base: Base, cache: Attention, name: str) -> KindCost:
@@ -264,7 +276,7 @@ def _threads(lab: _Lab, device: Device) -> tuple[ThreadRate, ...]:
         lab.report(f"{threads} thread{'s' if threads != 1 else ''}")
         lab.threads = lab.threads_batch = threads
         try:
-            timing = lab.run(THREADS_TYPE)
+            timing = lab.run()
         except OutOfTimeError:
             if not rates:
                 raise
@@ -308,14 +320,16 @@ class _Lab:
         now = self.now()
         self._report(Step(what, now - self._started, max(0.0, self.deadline - now)))
 
-    def measure(self, model: CalibrationModel, what: str, *, short: bool = False) -> Timing:
-        """Write, load and time a model on an empty cache; `short`: with a second, much shorter prompt."""
+    def measure(
+        self, model: CalibrationModel, what: str, *, prompt: bool = True, long: bool = False
+    ) -> Timing:
+        """Write, load and time a model on an empty cache; `long`: with longer prompts, and with a very short one."""
         began = self.now()
         if began + self._slowest_s > self.deadline:
             raise OutOfTimeError
         self.report(what)
         self.load(model)
-        timing = self.run(model.type, short=short)
+        timing = self.run(prompt=prompt, long=long)
         self._slowest_s = max(self._slowest_s, self.now() - began)
         return timing
 
@@ -330,38 +344,37 @@ class _Lab:
         self._ask(lambda t: self._engine.load_model(LoadModel(str(self._path), self.gpu_layers), timeout_s=t))
         self._model = model
 
-    def run(self, kind: str, *, short: bool = False) -> Timing:
-        """Medians of some repetitions on an empty cache, as many tokens as take a fraction of a second."""
-        assert self._model is not None
+    def run(self, *, prompt: bool = True, long: bool = False) -> Timing:
+        """Medians of some repetitions on an empty cache, each of as many tokens as take a fraction of a second."""
         self._open(1024)
-        first = self._test(16, 1)
+        self._test(16, 1)  # the first run touches all memory
         first = self._test(16, 2)
-        assert first.prompt_s is not None
-        assert first.gen_s is not None
-        n_prompt = _power_of_two(_PROMPT_S / (first.prompt_s / 16), 16, 512)
-        n_gen = min(32, max(4, int(_TOKENS_S / (first.gen_s / 2))))
+        seconds = _LONG_PROMPT_S if long else _PROMPT_S
+        n_prompt = _power_of_two(seconds / (_known(first.prompt_s) / 16), 16, 512) if prompt else 16
+        n_gen = min(32, max(4, int(_TOKENS_S / (_known(first.gen_s) / 2))))
         self._n_prompt = n_prompt
-        timing = self._repeat(n_prompt, n_gen, 0)
-        if not short:
+        timing = self._repeat(n_prompt, n_gen, 0, _PROMPTS if prompt else 1)
+        if not long:
             return timing
-        few = [self._test(8, 0).prompt_s or 0.0 for _ in range(_REPETITIONS)]
+        few = [_known(self._test(8, 0).prompt_s) for _ in range(_PROMPTS)]
         return msgspec.structs.replace(timing, short_prompt=8, short_s=statistics.median(few))
 
     def measure_deep(self) -> Timing:
         """The loaded model again, with a filled cache."""
         self._open(_DEPTH + 1024)
-        return self._repeat(min(self._n_prompt, 128), 8, _DEPTH)
+        return self._repeat(min(self._n_prompt, 128), 8, _DEPTH, _PROMPTS)
 
-    def _repeat(self, n_prompt: int, n_gen: int, depth: int) -> Timing:
+    def _repeat(self, n_prompt: int, n_gen: int, depth: int, prompts: int) -> Timing:
         assert self._model is not None
-        tests = [self._test(n_prompt, n_gen, depth) for _ in range(_REPETITIONS)]
+        reading = [_known(self._test(n_prompt, 0, depth).prompt_s) for _ in range(prompts)]
+        generating = [_known(self._test(0, n_gen, depth).gen_s) for _ in range(_GENERATIONS)]
         return Timing(
             load=self._model.load,
             n_prompt=n_prompt,
             depth=depth,
-            prompt_s=statistics.median(test.prompt_s or 0.0 for test in tests) / n_prompt,
-            token_s=statistics.median(test.gen_s or 0.0 for test in tests) / n_gen,
-            position=depth + n_prompt + n_gen / 2,
+            prompt_s=statistics.median(reading) / n_prompt,
+            token_s=statistics.median(generating) / n_gen,
+            position=depth + n_gen / 2,
         )
 
     def _open(self, n_ctx: int) -> None:
@@ -379,6 +392,12 @@ class _Lab:
         if isinstance(answer, EngineFailure) and answer.kind == "timeout":
             raise OutOfTimeError
         return require(answer)
+
+
+def _known(seconds: float | None) -> float:
+    """Seconds of a phase that the test has."""
+    assert seconds is not None
+    return max(seconds, 1e-9)
 
 
 def _power_of_two(wanted: float, low: int, high: int) -> int:

@@ -13,6 +13,7 @@ import msgspec
 
 from advisor.load import Load, WeightGroup
 from advisor.processors import Processor
+from advisor.speed_calibrated import HALF_BLOCK, group_s
 from advisor.speed_coefficients import coefficients
 from advisor.speed_spec import make_plan as spec_plan
 from profiles.backends import Backend
@@ -46,6 +47,17 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def bytes_(self) -> float:
         return sum(group.bytes_ for group in self.load.weights if group.type != "F32")
+
+    @property
+    def rows(self) -> float:
+        load = self.load
+        head = sum(group.head_weights for group in load.weights)
+        return head / load.n_embd + (self.weights - head) / (load.row_length or load.n_embd)
+
+    @property
+    def elements(self) -> float:
+        """Activations that a prompt's token passes: one for each block and width of the model."""
+        return max(0.0, self.blocks - HALF_BLOCK) * self.load.n_embd
 
     @property
     def prompt_weights(self) -> float:
@@ -127,27 +139,39 @@ class Base(msgspec.Struct, frozen=True):
     batch_share: float
 
 
-def fit_base(few: Timing, narrow: Timing, wide: Timing, attention: Attention) -> Base:
-    """Three equations for the generated token, two for the prompt's; each in the unknowns of the formula.
+def fit_base(
+    few: Timing, narrow: Timing, wide: Timing, short_rows: Timing, attention: Attention
+) -> tuple[Base, float]:
+    """The overheads, and what a row costs. Four equations for the generated token, two for the prompt's.
 
-    few, narrow, wide: token_s + blocks x block_s + bytes / rate
-    narrow, wide:      blocks x n_embd x element_s + weights / rate
+    all:          token_s + blocks x block_s + bytes x byte_s + rows x row_s
+    narrow, wide: blocks x n_embd x element_s + weights / rate
     """
-    few_s, narrow_s, wide_s = (timing.token_s - attention.token_s(timing) for timing in (few, narrow, wide))
-    token_s = 0.0
-    block_s = byte_s = 0.0
-    for _ in range(50):  # one after the other; few blocks fit into a cache, so their matrices count little
-        n, w = narrow_s - token_s, wide_s - token_s
+    few_s, narrow_s, wide_s, rows_s = (
+        timing.token_s - attention.token_s(timing) for timing in (few, narrow, wide, short_rows)
+    )
+    token_s = block_s = byte_s = row_s = 0.0
+    for _ in range(200):  # one unknown after the other
+        n, w = (
+            total - token_s - row_s * timing.rows for total, timing in ((narrow_s, narrow), (wide_s, wide))
+        )
         determinant = narrow.blocks * wide.bytes_ - wide.blocks * narrow.bytes_
         block_s = max(0.0, (n * wide.bytes_ - w * narrow.bytes_) / determinant)
-        byte_s = max((w - wide.blocks * block_s) / wide.bytes_, _SHORTEST_SHARE * w / wide.bytes_)
+        byte_s = max((w - wide.blocks * block_s) / wide.bytes_, _SHORTEST_SHARE * wide_s / wide.bytes_)
+        left = rows_s - token_s - short_rows.blocks * block_s - short_rows.bytes_ * byte_s
+        row_s = 0.5 * (row_s + max(0.0, left / short_rows.rows))
+        # A few blocks fit into a cache, so that of their matrices only the rows count as elsewhere.
         token_s = max(0.0, few_s - few.blocks * narrow_s / narrow.blocks)
-    n, w = (timing.prompt_s - attention.prompt_token_s(timing) for timing in (narrow, wide))
-    elements = [timing.blocks * timing.load.n_embd for timing in (narrow, wide)]
+    share = _batch_share(wide, wide_s)
+    n, w = (
+        timing.prompt_s - attention.prompt_token_s(timing) - share * timing.token_s / timing.n_prompt
+        for timing in (narrow, wide)
+    )
+    elements = [timing.elements for timing in (narrow, wide)]
     determinant = elements[0] * wide.prompt_weights - elements[1] * narrow.prompt_weights
     element_s = max(0.0, (n * wide.prompt_weights - w * narrow.prompt_weights) / determinant)
     element_s = min(element_s, (1 - _SHORTEST_SHARE) * n / elements[0])
-    return Base(token_s, block_s, element_s, _batch_share(wide, wide.bytes_ * byte_s))
+    return Base(token_s, block_s, element_s, share), row_s
 
 
 def _batch_share(timing: Timing, reading_s: float) -> float:
@@ -157,23 +181,36 @@ def _batch_share(timing: Timing, reading_s: float) -> float:
     return min(1.0, max(0.0, (timing.short_s - timing.short_prompt * timing.prompt_s) / reading_s))
 
 
-def fit_type(name: str, timing: Timing, base: Base, attention: Attention) -> TypeRate:
-    """A type's rates: what is left of its model's time without overheads and cache."""
-    decode = timing.token_s - attention.token_s(timing) - base.token_s - timing.blocks * base.block_s
-    decode = max(decode, _SHORTEST_SHARE * timing.token_s)
-    batch_s = base.batch_share * decode / timing.n_prompt
-    prompt = (
-        timing.prompt_s
-        - batch_s
-        - attention.prompt_token_s(timing)
-        - timing.blocks * timing.load.n_embd * base.element_s
-    )
-    prompt = max(prompt, _SHORTEST_SHARE * timing.prompt_s)
+def fit_type(
+    name: str, wide: Timing, short_rows: Timing | None, base: Base, attention: Attention
+) -> TypeRate:
+    """A type's rates: what is left of its models' times without overheads and cache.
+
+    Wide blocks and short rows are two equations for the time of a byte and of a row; without short rows there is
+    none for the row, and the bytes take all of it.
+    """
+    decode = _matrices_s(wide, base, attention)
+    row_s = 0.0
+    if short_rows is not None:
+        short = _matrices_s(short_rows, base, attention)
+        determinant = short_rows.rows * wide.bytes_ - wide.rows * short_rows.bytes_
+        row_s = max(0.0, (short * wide.bytes_ - decode * short_rows.bytes_) / determinant)
+        row_s = min(row_s, (1 - _SHORTEST_SHARE) * decode / wide.rows)
+    batch_s = base.batch_share * decode / wide.n_prompt
+    prompt = wide.prompt_s - batch_s - attention.prompt_token_s(wide) - wide.elements * base.element_s
+    prompt = max(prompt, _SHORTEST_SHARE * wide.prompt_s)
     return TypeRate(
         type=name,
-        decode_bytes_per_s=timing.bytes_ / decode,
-        prompt_weights_per_s=timing.prompt_weights / prompt,
+        decode_bytes_per_s=wide.bytes_ / (decode - wide.rows * row_s),
+        row_s=row_s,
+        prompt_weights_per_s=wide.prompt_weights / prompt,
     )
+
+
+def _matrices_s(timing: Timing, base: Base, attention: Attention) -> float:
+    """Seconds of a generated token without cache and overheads."""
+    left = timing.token_s - attention.token_s(timing) - base.token_s - timing.blocks * base.block_s
+    return max(left, _SHORTEST_SHARE * timing.token_s)
 
 
 def fit_kind(kind: str, timing: Timing, rate: TypeRate, base: Base, attention: Attention) -> KindCost:
@@ -184,13 +221,10 @@ def fit_kind(kind: str, timing: Timing, rate: TypeRate, base: Base, attention: A
     """
     count = dict(timing.load.nodes)[kind]
     others = timing.blocks - (count if kind != "experts" else 0)
-    matrices = timing.bytes_ / rate.decode_bytes_per_s
+    matrices = sum(group_s(timing.load, group, rate) for group in timing.load.weights if group.type != "F32")
     left = timing.token_s - attention.token_s(timing) - base.token_s - matrices
-    prompt = (
-        timing.prompt_s
-        - attention.prompt_token_s(timing)
-        - timing.blocks * timing.load.n_embd * base.element_s
-    )
+    prompt = timing.prompt_s - attention.prompt_token_s(timing) - timing.elements * base.element_s
+    prompt -= base.batch_share * timing.token_s / timing.n_prompt
     multiplied = timing.prompt_weights / rate.prompt_weights_per_s
     state = timing.load.state_bytes
     if not state:
@@ -231,6 +265,7 @@ def derived(measured: Sequence[TypeRate], processor: Processor) -> tuple[TypeRat
                 decode_bytes_per_s=own[near].decode_bytes_per_s
                 * (decode_s / decode)
                 * (TENSOR_TYPES[name].bits_per_weight / TENSOR_TYPES[near].bits_per_weight),
+                row_s=own[near].row_s,
                 prompt_weights_per_s=own[near].prompt_weights_per_s * (prompt_s / prompt),
                 derived_from=near,
             )

@@ -1,7 +1,8 @@
 """The synthetic models that a calibration runs, each made so that one term of the speed estimate stands out.
 
 They are llama-like: `wide` blocks are nearly all matrices, so the rate of a tensor type shows; many `narrow` blocks
-show what a block costs beside its matrices; `attention` models have a small network, so that reading the cache
+show what a block costs beside its matrices; `short_rows` is nearly all output head,
+whose many short rows show what a row costs; `attention` models have a small network, so that reading the cache
 shows. Kinds of blocks that llama does not have (experts, recurrent ones) are cut out of published models.
 """
 
@@ -16,7 +17,7 @@ from quantize.architecture import Architecture, tensors
 from quantize.types import TENSOR_TYPES, row_bytes
 
 N_VOCAB = 512  # a head so small that it does not count
-WIDE, NARROW = 2048, 576
+WIDE, NARROW, SHORT_ROW = 2048, 576, 512
 _NEVER_QUANTIZED = "token_embd.weight"
 
 KIND_MODELS: dict[str, str] = {
@@ -78,6 +79,13 @@ def narrow(kind: str, size: int) -> CalibrationModel:
     return CalibrationModel(
         f"narrow {kind}", llama(_blocks(kind, size, NARROW, 1536, 3), NARROW, 1536, 9, 3), kind
     )
+
+
+def short_rows(kind: str, size: int) -> CalibrationModel:
+    """About `size` bytes of one type in an output head, in rows as short as a model of 100 million parameters has."""
+    vocabulary = round(size / row_bytes(kind, SHORT_ROW)) // 64 * 64
+    arch = msgspec.structs.replace(llama(1, SHORT_ROW, 256, 8, 1), n_vocab=max(N_VOCAB, vocabulary))
+    return CalibrationModel(f"short rows {kind}", arch, kind)
 
 
 def attention() -> tuple[CalibrationModel, ...]:

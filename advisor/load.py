@@ -42,6 +42,7 @@ class Load(msgspec.Struct, frozen=True, cache_hash=True):
     expert_share: float  # of the operations, in expert matrices
     n_embd: int = 0
     tail_weights: float = 0.0  # of the last block's network, which a prompt needs for its last token only
+    row_length: float = 0.0  # of the blocks' matrices, on average over their rows; 0: not known
 
 
 _loads: dict[tuple[str, str, int, str, str], Load] = {}
@@ -97,6 +98,7 @@ def make_load(
         expert_share=min(1.0, blocks.expert_weights / total) if total else 0.0,
         n_embd=arch.n_embd,
         tail_weights=blocks.tail_weights,
+        row_length=blocks.row_length,
     )
 
 
@@ -145,6 +147,7 @@ class _Blocks(msgspec.Struct, frozen=True):
     state_bytes: float
     expert_weights: float  # that one token passes
     tail_weights: float
+    row_length: float
 
 
 @lru_cache(maxsize=4096)
@@ -155,13 +158,26 @@ def _blocks(arch: Architecture, type_k: str, type_v: str) -> _Blocks:
         nodes=_nodes(blocks),
         state_bytes=8.0 * sum(block.conv_state + block.recurrent_state for block in blocks),
         expert_weights=sum(3.0 * arch.n_embd * b.n_ff_expert * b.n_expert_used for b in blocks if b.n_expert),
-        tail_weights=_network_weights(arch, blocks[-1]),
+        tail_weights=3.0 * arch.n_embd * _network_width(blocks[-1]),
+        row_length=_row_length(arch, blocks),
     )
 
 
-def _network_weights(arch: Architecture, block: Layer) -> float:
-    """Weights of a block's feed-forward network that one token passes: gate, up and down."""
-    return 3.0 * arch.n_embd * (block.n_ff + block.n_ff_shared + block.n_ff_expert * block.n_expert_used)
+def _network_width(block: Layer) -> int:
+    """Width of the feed-forward networks that one token passes in a block: gate, up and down each have it."""
+    return block.n_ff + block.n_ff_shared + block.n_ff_expert * block.n_expert_used
+
+
+def _row_length(arch: Architecture, blocks: tuple[Layer, ...]) -> float:
+    """Weights for each row of the matrices of attention and networks; other matrices are much like them."""
+    weights = rows = 0.0
+    for block in blocks:
+        heads = block.n_head * block.head_dim_k + block.n_head_kv * (block.head_dim_k + block.head_dim_v)
+        out = block.n_head * (block.head_dim_v or block.head_dim_k)
+        width = _network_width(block)
+        weights += arch.n_embd * (heads + out + 3.0 * width)
+        rows += heads + 2.0 * width + arch.n_embd * (bool(heads) + bool(width) * max(1, block.n_expert_used))
+    return weights / rows if rows else float(arch.n_embd)
 
 
 def _head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from advisor.load import Load
+from advisor.load import Load, WeightGroup
 from advisor.processors import Processor
 from advisor.speed_coefficients import coefficients
 from advisor.speed_plan import Plan
@@ -27,6 +27,7 @@ DERIVED_WIDENING = (
     0.25  # of the interval, where all the time is spent in types that were not measured themselves
 )
 LARGEST_TAIL = 0.5  # of the weights that a prompt needs for its last token only
+HALF_BLOCK = 0.5  # of the last block's other operations, which a prompt needs for its last token only
 _WITH_STATE = frozenset({"mamba2", "deltanet", "shortconv", "parallel"})
 
 
@@ -64,7 +65,7 @@ def make_plan(
     token_s = head_s = derived_s = weights = 0.0
     for group in load.weights:
         rate = _rate(own, group.type)
-        seconds = group.bytes_ / rate.decode_bytes_per_s
+        seconds = group_s(load, group, rate)
         weights_s[group.type] = seconds * generating
         derived_s += seconds if rate.derived_from is not None else 0.0
         inner = group.weights - group.head_weights
@@ -89,7 +90,7 @@ def make_plan(
         overhead_s += count * ((0.0 if kind == "experts" else own.block_s) + cost.block_s)
         state_s = max(state_s, load.state_bytes * cost.state_s_per_byte)
         token_s += load.state_bytes * cost.prompt_state_s_per_byte
-    token_s += blocks * load.n_embd * own.element_s
+    token_s += max(0.0, blocks - HALF_BLOCK) * load.n_embd * own.element_s
     off, on = spec.flash
     unsure = 1.0 + DERIVED_WIDENING * (derived_s * generating / total if total else 1.0)
     return Plan(
@@ -120,6 +121,13 @@ def make_plan(
         pp=_widened(intervals().pp, unsure),
         evidence="calibrated",
     )
+
+
+def group_s(load: Load, group: WeightGroup, rate: TypeRate) -> float:
+    """Seconds to generate a token with a group's weights: reading and multiplying them, and a bit for each row."""
+    rows = (group.weights - group.head_weights) / (load.row_length or load.n_embd or 1)
+    rows += group.head_weights / (load.n_embd or 1)
+    return group.bytes_ / rate.decode_bytes_per_s + rows * rate.row_s
 
 
 def thread_factor(own: BackendCalibration, threads: int, *, prompt: bool) -> float | None:

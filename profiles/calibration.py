@@ -23,6 +23,7 @@ class TypeRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     type: str
     decode_bytes_per_s: float  # of weights, generating
+    row_s: float = 0.0  # of each row of a matrix, generating: none where rows are interleaved at load
     prompt_weights_per_s: float  # weights times tokens, processing a prompt
     derived_from: str | None = None
 
@@ -53,7 +54,7 @@ class BackendCalibration(
 
     Generating a token takes
 
-        token_s + blocks x block_s + sum over types of bytes / decode_bytes_per_s + costs of kinds
+        token_s + blocks x block_s + sum over types of (bytes / decode_bytes_per_s + rows x row_s) + costs of kinds
         + positions x (heads x head_s + operations x attention_s_per_flop + bytes x cache_s_per_byte)
 
     and a prompt
@@ -108,6 +109,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "element_s": (0.0, 1e-3),
     "batch_share": (0.0, 4.0),
     "head_s": (0.0, 1e-3),
+    "row_s": (0.0, 1e-3),
     "attention_s_per_flop": (0.0, 1e-6),
     "cache_s_per_byte": (0.0, 1e-5),
     "prompt_attention_flops": (1e6, 1e17),

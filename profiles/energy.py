@@ -68,7 +68,7 @@ def _rapl_meters(machine: Machine) -> EnergyMeter | str:
         and (machine.read(f"{POWERCAP}/{zone}/name") or "").startswith("package")
     ]
     if not zones:
-        return "no energy counter: neither RAPL (/sys/class/powercap) nor a battery in use"
+        return "no counter: neither RAPL (/sys/class/powercap) nor a battery"
     paths = [f"{zone}/energy_uj" for zone in zones]
     if any(machine.denied(path) for path in paths):
         return f"only root may read the energy counter ({paths[0]})"
@@ -155,14 +155,14 @@ class _Drawn:
 def _nvml_meter(machine: Machine) -> EnergyMeter | str:
     """All visible cards together; Volta and newer count millijoules since the driver was loaded."""
     if not machine.is_local:
-        return "no energy counter: the cards are not in this machine"
+        return "no counter: the cards are not in this machine"
     try:
         import pynvml
 
         pynvml.nvmlInit()
         cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
     except Exception as error:  # every failure of a driver's library means the same here
-        return f"no energy counter: NVML does not answer ({error})"
+        return f"no counter: NVML does not answer ({error})"
     return _card_meter(pynvml, cards)
 
 
@@ -174,7 +174,7 @@ def _card_meter(nvml: Any, cards: list[Any]) -> EnergyMeter | str:
             return None
 
     if not cards or read() is None:
-        return "no energy counter: this card does not count (older than Volta)"
+        return "no counter: this card does not count (older than Volta)"
     return EnergyMeter(
         f"{len(cards)} graphics cards" if len(cards) > 1 else "the graphics card", "NVML", read
     )

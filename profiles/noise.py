@@ -24,11 +24,14 @@ import msgspec
 from profiles.errors import NoisyError
 from profiles.ledger import Ledger
 from profiles.machine import Machine
+from profiles.probes.platform import probe_platform
 from profiles.probes.power import probe_power
+from profiles.spread import LEAST
 
 LOOK_S = 0.5
 WAIT_S = 10.0
 SLIGHT = 0.05  # share of the threads' time taken by others that is not worth a word
+VIRTUAL = 0.06  # what a virtual machine's speed changed by from one minute to the next, nothing else running
 HEAVY = 0.20  # more than this, and the number means nothing
 
 CPUS = "/sys/devices/system/cpu"
@@ -181,6 +184,15 @@ def throttle_count(machine: Machine) -> int | None:
     return sum(known) if known else None
 
 
+def between_runs(machine: Machine) -> float:
+    """The share by which a rate differs from one start of the program to the next, however steady each is."""
+    return VIRTUAL if _is_virtual(machine) else LEAST
+
+
+def _is_virtual(machine: Machine) -> bool:
+    return probe_platform(machine, Ledger("platform")).virtual_machine not in (None, "none")
+
+
 def conditions(machine: Machine) -> tuple[str, ...]:
     """What holds the clock down whatever else runs: battery, governor, heat. No noise, but worth knowing."""
     found = []
@@ -190,6 +202,11 @@ def conditions(machine: Machine) -> tuple[str, ...]:
     governor, driver = machine.read(f"{policy}/scaling_governor"), machine.read(f"{policy}/scaling_driver")
     if governor == "powersave" and driver not in _SELF_GOVERNING:
         found.append("the governor 'powersave' keeps the clock at its lowest")
+    if _is_virtual(machine):
+        found.append(
+            "a virtual machine: what else its host does changes the speed from minute to minute, "
+            f"so no interval is narrower than {VIRTUAL:.0%} to each side"
+        )
     text = machine.read(_RASPBERRY)
     with contextlib.suppress(ValueError):
         flags = int(text, 16) if text else 0

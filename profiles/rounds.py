@@ -12,7 +12,7 @@ import msgspec
 
 from profiles.errors import NoisyError
 from profiles.noise import HEAVY, SLIGHT, Taken, busiest
-from profiles.spread import Spread, spread
+from profiles.spread import LEAST, Spread, spread
 
 TIGHT = 0.05  # half an interval as a share of the value: nothing to gain from another round
 LOOSE = 0.30  # and too wide to mean anything
@@ -47,18 +47,24 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    name: str, rounds: Sequence[Round], threads: int, *, strict: bool = True, pids: Sequence[int] = ()
+    name: str,
+    rounds: Sequence[Round],
+    threads: int,
+    *,
+    strict: bool = True,
+    least: float = LEAST,
+    pids: Sequence[int] = (),
 ) -> Verdict:
     """The rate of the test `name`: of its last round if that was quiet, else of all of them together.
 
-    threads: how many CPUs the test keeps busy. pids: our own processes, not to be named as culprits. Raises
-    NoisyError where, with `strict`, others took so much, or the repetitions differ so much, that no interval would
-    be of use.
+    threads: how many CPUs the test keeps busy. least: no side of the interval is narrower than this share. pids: our
+    own processes, not to be named as culprits. Raises NoisyError where, with `strict`, others took so much, or the
+    repetitions differ so much, that no interval would be of use.
     """
     kept = rounds[-1:] if rounds[-1].quiet(threads) else rounds
     samples = tuple(rate for one in kept for rate in one.rates)
-    found = spread(samples)
-    reasons = _reasons(kept, found, threads)
+    found = spread(samples, least)
+    reasons = _reasons(kept, found, threads, least)
     if strict and (min(one.shortage(threads) for one in kept) > HEAVY or found.width > LOOSE):
         top = busiest(but=pids)
         who = f" Busiest: {', '.join(top)}." if top else ""
@@ -78,7 +84,7 @@ def judge(
     )
 
 
-def _reasons(rounds: Sequence[Round], found: Spread, threads: int) -> tuple[str, ...]:
+def _reasons(rounds: Sequence[Round], found: Spread, threads: int, least: float) -> tuple[str, ...]:
     """Why the interval is as wide as it is; empty for a quiet round."""
     worst = max(
         (one.taken for one in rounds if one.taken is not None),
@@ -90,7 +96,7 @@ def _reasons(rounds: Sequence[Round], found: Spread, threads: int) -> tuple[str,
         reasons.append(
             f"the rate changed by {found.drift:+.0%} from the first half of the repetitions to the second"
         )
-    elif found.width > TIGHT:
+    elif found.width > max(TIGHT, 1.1 * least):
         n = sum(len(one.rates) for one in rounds)
         reasons.append(f"{n} repetitions differ: the interval is {found.width:.0%} wide to each side")
     return tuple(reasons)

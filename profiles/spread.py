@@ -31,7 +31,7 @@ T90 = (
     1.345,
     1.341,
 )
-LEAST = 0.01  # no interval is narrower on either side: another run of the program differs by about that
+LEAST = 0.01  # no interval is narrower on either side: the next start of the program differs by about that
 DRIFT = 0.03  # a change between the halves worth a word, where the scatter does not explain it
 
 
@@ -49,14 +49,14 @@ class Spread(msgspec.Struct, frozen=True):
         return (self.high - self.low) / 2 / self.value
 
 
-def spread(samples: Sequence[float]) -> Spread:
-    """The spread of at least two positive numbers.
+def spread(samples: Sequence[float], least: float = LEAST) -> Spread:
+    """The spread of at least two positive numbers; no side of the interval is narrower than the share `least`.
 
     A drift that the scatter does not explain widens the interval to its side: it may go on for as long again.
     """
     logs = [math.log(sample) for sample in samples]
     value = statistics.median(samples)
-    low = high = max(LEAST, half_width(logs))
+    low = high = max(least, half_width(logs))
     drift = _drift(logs)
     if drift < 0:
         low = max(low, -1.5 * drift)

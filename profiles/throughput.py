@@ -30,7 +30,7 @@ from profiles.engine.protocol import (
 )
 from profiles.errors import EngineAbsentError, EngineError, EngineTimeoutError
 from profiles.machine import Machine
-from profiles.noise import Watch, conditions, wait_until_quiet
+from profiles.noise import Watch, between_runs, conditions, wait_until_quiet
 from profiles.rounds import Round, judge
 
 # ggml's numbers of the types a KV cache can have.
@@ -252,6 +252,7 @@ class _Runner:
         self._engine, self._settings, self._machine = engine, settings, machine
         self._meter, self._report = meter, report
         self._repetitions, self._strict = repetitions, strict
+        self._least = between_runs(machine)
         self.opened: ContextOpened | None = None
 
     def rate(self, test: ThroughputTest, number: int, of: int) -> Rate:
@@ -267,7 +268,9 @@ class _Runner:
                 break
             if time.monotonic() - started > RETRY_S:
                 break
-        verdict = judge(test.name, rounds, busy_threads, strict=self._strict, pids=self._pids())
+        verdict = judge(
+            test.name, rounds, busy_threads, strict=self._strict, least=self._least, pids=self._pids()
+        )
         return Rate(
             test=test,
             value=verdict.value,

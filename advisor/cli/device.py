@@ -31,8 +31,9 @@ def profile(given: str | None, measure: bool, as_json: bool) -> None:
         device = resolve_device(given)
     else:
         from profiles.detect import detect
+        from profiles.resolve import with_calibration
 
-        device = detect(measure=measure)
+        device = with_calibration(detect(measure=measure))
     if as_json:
         write_json("device", device)
     else:
@@ -214,6 +215,7 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
             temporary if storage.temporary_free_bytes is not None else None,
             "storage.temporary_path",
         ),
+        ("calibrated", _calibrated(device), "calibration"),
         ("power", f"{power.source}{battery}" if power.source else None, "power.source"),
         ("system", " ".join(filter(None, (platform.system, platform.release))) or None, "platform.system"),
         ("machine", platform.machine_model, "platform.machine_model"),
@@ -221,6 +223,21 @@ def _facts(device: Device) -> list[tuple[str, str | None, str]]:
         ("container", platform.container, "platform.container"),
     ]
     return facts
+
+
+def _calibrated(device: Device) -> str | None:
+    """When and for which engine; a calibration's age says how far to trust it on a machine that changes."""
+    from datetime import UTC, datetime
+
+    own = device.calibration
+    if own is None:
+        return None
+    try:
+        days = (datetime.now(UTC) - datetime.fromisoformat(own.at)).days
+        age = "today" if days < 1 else f"{days} day{'s' if days != 1 else ''} ago"
+    except (ValueError, TypeError, OverflowError):  # a device file may say anything
+        age = own.at
+    return f"{age}, with {own.engine}"
 
 
 def _cores(device: Device) -> str | None:

@@ -22,6 +22,7 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "catalog-model": ("advisor.report.catalog_documents", "CatalogModelDocument"),
     "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),
     "catalog-added": ("advisor.report.catalog_documents", "CatalogAddedDocument"),
+    "calibration": ("advisor.report.calibration", "CalibrationDocument"),
     "doctor": ("advisor.report.doctor_documents", "DoctorDocument"),
     "fidelity": ("advisor.report.fidelity_report", "FidelityDocument"),
     "probe": ("advisor.report.probe_documents", "ProbeDocument"),

@@ -59,7 +59,8 @@ def _common(run: BenchRunView, varying: set[str]) -> str:
     if "threads" not in varying:
         batch = settings.threads_batch
         words.append(
-            f"{settings.threads} threads" + (f" ({batch} for prompts)" if batch != settings.threads else "")
+            f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
+            + (f" ({batch} for prompts)" if batch != settings.threads else "")
         )
     if not varying & {"type_k", "type_v"}:
         words.append(f"KV {settings.type_k}/{settings.type_v}")
@@ -128,7 +129,7 @@ def _energy(document: BenchDocument) -> list[str]:
             if one.joules_per_token is not None
         ]
         return [f"energy          of {document.energy}" + (f": {', '.join(sustained)}" if sustained else "")]
-    return [f"energy          not known: {document.energy}"] if document.energy else []
+    return [f"energy          {document.energy}"] if document.energy else []
 
 
 def _sustained_table(document: BenchDocument) -> Table:

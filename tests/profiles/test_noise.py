@@ -13,7 +13,7 @@ import pytest
 
 from profiles.errors import NoisyError
 from profiles.machine import Machine
-from profiles.noise import Taken, conditions, cpu_times, taken, wait_until_quiet
+from profiles.noise import Taken, between_runs, conditions, cpu_times, taken, wait_until_quiet
 from profiles.rounds import Round, judge
 from profiles.spread import LEAST, spread
 from tests.profiles.recordings import unpack
@@ -129,6 +129,17 @@ def test_a_rate_that_falls_gets_an_interval_that_goes_on_falling() -> None:
     found = spread([100, 99, 100, 91, 90, 91])
     assert found.drift == pytest.approx(-0.09, abs=0.01)
     assert found.low < 84
+
+
+def test_a_virtual_machine_promises_less(tmp_path: Path) -> None:
+    """Its host's other guests change its speed in spells longer than a test, unseen from inside."""
+    guest = machine(tmp_path / "guest", {"/proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu hypervisor\n"})
+    bare = machine(tmp_path / "bare", {"/proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu\n"})
+    assert between_runs(guest) > between_runs(bare)
+    assert "virtual machine" in " ".join(conditions(guest))
+    verdict = judge("tg128", [Round((68, 67, 68), IDLE)], 2, least=between_runs(guest))
+    assert verdict.high / verdict.value > 1.05
+    assert verdict.reasons == ()
 
 
 IDLE = Taken(seconds=1, cpus=2, others=0.02, steal=0)
