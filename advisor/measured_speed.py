@@ -13,13 +13,15 @@ faster. For tg, t is the time of one token, for pp the time of the whole prompt.
 
 The interval is the measurement's, wider by a factor e^w on both sides with
 
-    w = 0.12 x sqrt(doublings)   for pp: doublings of the prompt's length and of the depth + 256
-    w = 0.08 x sqrt(doublings)   for tg: doublings of the position in the cache + 256
+    w = 0.12 x sqrt(doublings)
 
-from the nearest measured point, but never wider than the estimate's own. The two numbers are the 80% quantiles of
-|ln(measured ratio / estimated ratio)| over the 408 pairs of points of one model on one chip in the published
-measurements that speed.json was fitted on (lengths of 512 to 8192: pp 0.13, 0.16, 0.20, 0.22 at 1, 2, 3, 4
-doublings; tg at most 0.10). Tens of tokens at an empty cache change nothing that could be measured: hence the 256.
+from the nearest measured point, but never wider than the estimate's own. For pp these are doublings of the prompt's
+length and of the depth + 256, for tg of the position in the cache + 256: tens of tokens in an empty cache change
+nothing that could be measured. 0.12 covers 80% of |ln(measured ratio / estimated ratio)| over the 204 pairs of
+prompt lengths of one model on one chip in the published measurements that speed.json was fitted on (0.13, 0.16,
+0.20, 0.22 at 1, 2, 3, 4 doublings of 512 to 8192). For tg it is more than those pairs need (at most 0.10) and what
+the smallest models do on a CPU, whose time is mostly cache and overhead: SmolLM2-135M on two cores of an EPYC was off
+by 0.12, 0.17 and 0.18 at 1, 1.5 and 4 doublings from an empty cache.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from advisor.speed import TYPICAL_PROMPT, DecodeTerms, PromptTerms, SpeedEstimat
 from profiles.device import Backend, Device
 from quantize.architecture import Architecture
 
-WIDENING = {"pp": 0.12, "tg": 0.08}
+WIDENING = 0.12
 _SHALLOW = 256  # tokens of depth that change nothing
 _SAME = 1e-9  # relative difference of times that counts as none
 
@@ -184,7 +186,7 @@ def _applied(
     exact = nearest.doublings == 0
     rate = nearest.rate if exact else _between(points, target_s, asked[0] if test == "pp" else 1)
     if not exact:
-        widening = math.exp(WIDENING[test] * math.sqrt(nearest.doublings))
+        widening = math.exp(WIDENING * math.sqrt(nearest.doublings))
         low = max(rate.low / widening, rate.value * own.low / own.value)
         high = min(rate.high * widening, rate.value * own.high / own.value)
         rate = Value(rate.value, min(low, rate.low), max(high, rate.high), nearest.rate.evidence)
