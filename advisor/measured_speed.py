@@ -71,10 +71,10 @@ class KnownSpeeds(msgspec.Struct, frozen=True):
 
 def known_speeds(found: Iterable[Measurement]) -> KnownSpeeds:
     """Measurements of one device and engine, in the order they were made, sorted by load."""
-    by_load: dict[str, tuple[Measurement, ...]] = {}
+    by_load: dict[str, list[Measurement]] = {}
     for each in found:
-        by_load[each.load_digest] = (*by_load.get(each.load_digest, ()), each)
-    return KnownSpeeds(by_load)
+        by_load.setdefault(each.load_digest, []).append(each)
+    return KnownSpeeds({digest: tuple(some) for digest, some in by_load.items()})
 
 
 def known_speeds_of(device: Device) -> KnownSpeeds:

@@ -109,6 +109,12 @@ def test_what_is_no_file_of_ours_counts_as_empty(folder: Path) -> None:
         assert read_store("f" * 16).measurements == ()
 
 
+def test_a_file_name_that_is_not_utf_8_is_kept_as_well_as_can_be() -> None:
+    """File systems allow any bytes; the result counts all the same."""
+    assert record(made(file="model-\udcff.gguf")) is None
+    assert [each.file for each in read_store(DEVICE).measurements] == ["model-?.gguf"]
+
+
 def test_a_result_that_cannot_be_kept_says_so(folder: Path) -> None:
     """A home that cannot be written costs the record and not the result."""
     folder.parent.mkdir(parents=True)
