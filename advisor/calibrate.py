@@ -10,20 +10,14 @@ This lives here and not beside profiles/calibration.py because it needs quantize
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from advisor.calibration_fit import (
     Attention,
     Base,
     Depths,
-    Timing,
     backend_calibration,
     derived,
     fit_attention,
@@ -31,9 +25,9 @@ from advisor.calibration_fit import (
     fit_kind,
     fit_type,
 )
+from advisor.calibration_lab import Lab, OutOfTimeError, Report
 from advisor.calibration_models import (
     KIND_MODELS,
-    CalibrationModel,
     attention,
     narrow,
     of_kind,
@@ -47,71 +41,34 @@ from profiles.calibration import BackendCalibration, Calibration, KindCost, Thre
 from profiles.device import Device
 from profiles.engine.client import Engine
 from profiles.engine.installed import installed_engine
-from profiles.engine.protocol import EngineFailure, LoadModel, OpenContext, RunTest, TestTiming
+from profiles.errors import NoisyError
 from profiles.fingerprint import fingerprint
 from profiles.machine import Machine
-from profiles.noise import Watch, wait_until_quiet
+from profiles.noise import HEAVY, Watch, wait_until_quiet
 from profiles.scratch import scratch_folder
 from profiles.throughput import require
-from quantize.synthetic import check_room, sampled_types, write_synthetic
+from quantize.synthetic import check_room
 
 BUDGET_S = 60.0
 _RESERVE_S = 3.0  # of the budget, for what no model is started in: the fit, cleaning up
-_BLOCKS = 251  # sampled of each type
 
 REFERENCE = "Q8_0"  # fits rows of any width; overheads are measured with it
 THREADS_TYPE = "Q4_K"  # what most people run
+# fmt: off
 TYPES = (
-    *(
-        "Q4_K",
-        "Q6_K",
-        "F16",
-        "Q5_K",
-        "Q4_0",
-        "Q5_0",
-        "Q3_K",
-        "IQ4_XS",
-        "Q2_K",
-        "IQ4_NL",
-        "BF16",
-        "Q4_1",
-        "Q5_1",
-    ),
-    *("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4", "IQ1_M", "IQ1_S"),
+    "Q4_K", "Q6_K", "F16", "Q5_K", "Q4_0", "Q5_0", "Q3_K", "IQ4_XS", "Q2_K", "IQ4_NL", "BF16", "Q4_1", "Q5_1",
+    "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4",
 )
-"""In the order they are measured: the more models have a type, the earlier."""
+# fmt: on
+"""In the order they are measured: the more models have a type, the earlier.
+
+IQ1_S and IQ1_M are derived: the engine needs longer to make their blocks (8 s) than for any measurement."""
 _KINDS_AFTER = 7  # types before the kinds of blocks
 
-_SLOW = (
-    "IQ1",
-    "IQ2",
-    "IQ3",
-)  # bound by arithmetic wherever they were measured: a cache does not flatter them
+_SLOW = ("IQ2", "IQ3")  # bound by arithmetic wherever they were measured: a cache does not flatter them
 _CACHES = 8  # times the last-level cache: what four times its size leaves in it still showed (by 10 to 30%)
 _SMALLEST_BYTES, _LARGEST_BYTES = 64 << 20, 512 << 20
-_FEW_BLOCKS = 2
-_DEPTH = 2048
-
-_PROMPT_S, _TOKENS_S = 0.15, 0.08  # one repetition of each test takes about this long
-_LONG_PROMPT_S = 0.4  # of a model that an overhead is told by: a small difference of large numbers
-_PROMPTS, _GENERATIONS = 3, 5  # repetitions
 _BANDWIDTH_S = 0.12
-
-
-class Step(msgspec.Struct, frozen=True):
-    """What is measured now, seconds since the start and, at most, to the end."""
-
-    what: str
-    elapsed_s: float
-    left_s: float
-
-
-Report = Callable[[Step], None]
-Answer = TypeVar("Answer", bound=msgspec.Struct)
-
-
-class OutOfTimeError(Exception):
-    """The budget is spent: what is not measured is derived."""
 
 
 def calibrate(
@@ -136,12 +93,13 @@ def calibrate(
     machine, started = Machine(), time.monotonic()
     if strict:
         wait_until_quiet(machine, device.cpu.usable_threads or 1)
+        started = time.monotonic()  # the minute is for measuring
     size = _model_bytes(device)
     with Engine() as engine, scratch_folder(2 * size) as scratch:
         check_room(scratch.path, 2 * size)
         version = require(engine.version())
-        lab = _Lab(engine, scratch.path, started + budget_s - _RESERVE_S, size, report, started)
         watch = Watch(machine, pids=[engine.pid] if engine.pid else [])
+        lab = Lab(engine, scratch.path, started + budget_s - _RESERVE_S, size, report, started, watch)
         backends: list[BackendCalibration] = []
         notes: list[str] = []
         todo = [p for p in processors(device) if _runs(p, {d.backend.lower() for d in version.devices})]
@@ -151,14 +109,19 @@ def calibrate(
             own, missing = _of_processor(lab, device, processor, types)
             backends.append(own)
             notes += missing
-        taken = watch.stop()
+    threads = device.cpu.usable_threads or 1
+    if strict and lab.taken is not None and lab.taken.shortage(threads) > HEAVY:
+        raise NoisyError(
+            f"the calibration is not kept: while it ran, {'; '.join(lab.taken.reasons(threads))}. Close them and "
+            "try again"
+        )
     return Calibration(
         at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=round(time.monotonic() - started, 1),
         fingerprint=fingerprint(device),
         engine=installed.identity,
         backends=tuple(backends),
-        noise=taken.reasons(device.cpu.usable_threads or 1) if taken is not None else (),
+        noise=lab.taken.reasons(threads) if lab.taken is not None else (),
         notes=tuple(notes),
     )
 
@@ -182,7 +145,7 @@ def _model_bytes(device: Device) -> int:
 
 
 def _of_processor(
-    lab: _Lab, device: Device, processor: Processor, types: Sequence[str]
+    lab: Lab, device: Device, processor: Processor, types: Sequence[str]
 ) -> tuple[BackendCalibration, list[str]]:
     """All models on one processor: the first ones have to be run, the rest as time allows."""
     lab.gpu_layers = 0 if processor.backend == "cpu" else -1
@@ -237,7 +200,7 @@ def _order(types: Sequence[str]) -> Iterator[str]:
     yield from types[_KINDS_AFTER:]
 
 
-def _type(lab: _Lab, kind: str, base: Base, cache: Attention, name: str) -> TypeRate:
+def _type(lab: Lab, kind: str, base: Base, cache: Attention, name: str) -> TypeRate:
     size = lab.size // 2 if kind.startswith(_SLOW) else lab.size
     broad = lab.measure(wide(kind, size), f"{kind} weights{name}")
     try:
@@ -247,7 +210,7 @@ def _type(lab: _Lab, kind: str, base: Base, cache: Attention, name: str) -> Type
     return fit_type(kind, broad, rows, base, cache)
 
 
-def _kind(lab: _Lab, kind: str, rate: TypeRate, base: Base, cache: Attention, name: str) -> KindCost:
+def _kind(lab: Lab, kind: str, rate: TypeRate, base: Base, cache: Attention, name: str) -> KindCost:
     from advisor.catalog import load_catalog
 
     published = load_catalog().find(KIND_MODELS[kind]).architecture
@@ -256,7 +219,7 @@ def _kind(lab: _Lab, kind: str, rate: TypeRate, base: Base, cache: Attention, na
     return fit_kind(kind, timing, rate, base, cache)
 
 
-def _threads(lab: _Lab, device: Device) -> tuple[ThreadRate, ...]:
+def _threads(lab: Lab, device: Device) -> tuple[ThreadRate, ...]:
     """Try numbers of threads on one small model and keep the best for generating and for prompts."""
     cpu = device.cpu
     usable = cpu.usable_threads or cpu.threads or cpu.cores or 1
@@ -293,115 +256,3 @@ def _threads(lab: _Lab, device: Device) -> tuple[ThreadRate, ...]:
     lab.threads = max(rates, key=lambda rate: rate.tg_tokens_per_s).threads
     lab.threads_batch = max(rates, key=lambda rate: rate.pp_tokens_per_s).threads
     return tuple(sorted(rates, key=lambda rate: rate.threads))
-
-
-class _Lab:
-    """Writes synthetic models, runs them, and watches the clock: each call raises OutOfTimeError past the deadline."""
-
-    def __init__(
-        self, engine: Engine, folder: Path, deadline: float, size: int, report: Report, started: float
-    ) -> None:
-        self.deadline = deadline
-        self.size = size
-        self.gpu_layers = 0
-        self.threads = self.threads_batch = 1
-        self._engine = engine
-        self._path = folder / "model.gguf"
-        self._report = report
-        self._started = started
-        self._model: CalibrationModel | None = None
-        self._slowest_s = 0.0  # longest that a model took
-        self._n_prompt = 0
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def report(self, what: str) -> None:
-        now = self.now()
-        self._report(Step(what, now - self._started, max(0.0, self.deadline - now)))
-
-    def measure(
-        self, model: CalibrationModel, what: str, *, prompt: bool = True, long: bool = False
-    ) -> Timing:
-        """Write, load and time a model on an empty cache; `long`: with longer prompts, and with a very short one."""
-        began = self.now()
-        if began + self._slowest_s > self.deadline:
-            raise OutOfTimeError
-        self.report(what)
-        self.load(model)
-        timing = self.run(prompt=prompt, long=long)
-        self._slowest_s = max(self._slowest_s, self.now() - began)
-        return timing
-
-    def load(self, model: CalibrationModel) -> None:
-        types = model.types
-        sampled = sampled_types(types.values())
-        blocks = require(self._engine.sample_blocks(sampled, _BLOCKS)).data if sampled else {}
-        self._path.unlink(
-            missing_ok=True
-        )  # the engine still maps the one before: its pages stay until it is freed
-        write_synthetic(model.arch, types, self._path, blocks)
-        self._ask(lambda t: self._engine.load_model(LoadModel(str(self._path), self.gpu_layers), timeout_s=t))
-        self._model = model
-
-    def run(self, *, prompt: bool = True, long: bool = False) -> Timing:
-        """Medians of some repetitions on an empty cache, each of as many tokens as take a fraction of a second."""
-        self._open(1024)
-        self._test(16, 1)  # the first run touches all memory
-        first = self._test(16, 2)
-        seconds = _LONG_PROMPT_S if long else _PROMPT_S
-        n_prompt = _power_of_two(seconds / (_known(first.prompt_s) / 16), 16, 512) if prompt else 16
-        n_gen = min(32, max(4, int(_TOKENS_S / (_known(first.gen_s) / 2))))
-        self._n_prompt = n_prompt
-        timing = self._repeat(n_prompt, n_gen, 0, _PROMPTS if prompt else 1)
-        if not long:
-            return timing
-        few = [_known(self._test(8, 0).prompt_s) for _ in range(_PROMPTS)]
-        return msgspec.structs.replace(timing, short_prompt=8, short_s=statistics.median(few))
-
-    def measure_deep(self) -> Timing:
-        """The loaded model again, with a filled cache."""
-        self._open(_DEPTH + 1024)
-        return self._repeat(min(self._n_prompt, 128), 8, _DEPTH, _PROMPTS)
-
-    def _repeat(self, n_prompt: int, n_gen: int, depth: int, prompts: int) -> Timing:
-        assert self._model is not None
-        reading = [_known(self._test(n_prompt, 0, depth).prompt_s) for _ in range(prompts)]
-        generating = [_known(self._test(0, n_gen, depth).gen_s) for _ in range(_GENERATIONS)]
-        return Timing(
-            load=self._model.load,
-            n_prompt=n_prompt,
-            depth=depth,
-            prompt_s=statistics.median(reading) / n_prompt,
-            token_s=statistics.median(generating) / n_gen,
-            position=depth + n_gen / 2,
-        )
-
-    def _open(self, n_ctx: int) -> None:
-        context = OpenContext(n_ctx, threads=self.threads, threads_batch=self.threads_batch)
-        self._ask(lambda t: self._engine.open_context(context, timeout_s=t))
-
-    def _test(self, n_prompt: int, n_gen: int, depth: int = 0) -> TestTiming:
-        return self._ask(lambda t: self._engine.run_test(RunTest(n_prompt, n_gen, depth), timeout_s=t))
-
-    def _ask(self, question: Callable[[float], Answer | EngineFailure]) -> Answer:
-        left = self.deadline - self.now()
-        if left <= 0:
-            raise OutOfTimeError
-        answer = question(left)
-        if isinstance(answer, EngineFailure) and answer.kind == "timeout":
-            raise OutOfTimeError
-        return require(answer)
-
-
-def _known(seconds: float | None) -> float:
-    """Seconds of a phase that the test has."""
-    assert seconds is not None
-    return max(seconds, 1e-9)
-
-
-def _power_of_two(wanted: float, low: int, high: int) -> int:
-    n = low
-    while n * 2 <= min(wanted, high):
-        n *= 2
-    return n

@@ -10,7 +10,7 @@ import click
 from advisor.cli.output import narrate, write_json, write_text
 
 if TYPE_CHECKING:
-    from advisor.calibrate import Step
+    from advisor.calibration_lab import Step
 
 
 @click.command(epilog="Example: slm-advisor calibrate && slm-advisor recommend")
