@@ -1,6 +1,7 @@
 """What each backend of llama.cpp adds to a build: CMake options, environment, and what must be there first.
 
-Sources: docs/build.md and the CMake files of llama.cpp as in llama-cpp-python 0.3.36.
+The options were checked on 2026-11-23 against docs/build.md, docs/backend/SYCL.md and the CMake files of llama.cpp as
+in llama-cpp-python 0.3.36. What is said of a backend's speed on shared memory is general knowledge, unverified.
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from typing import Literal
 import msgspec
 
 from profiles.device import Accelerator, Device
-from profiles.engine.build_facts import CUDA_RELEASES, ROCM_SINCE, ROCM_TARGETS, CudaRelease
+from profiles.engine.build_facts import (
+    CAPABILITY_SINCE,
+    CUDA_GENERATIONS,
+    CUDA_RELEASES,
+    ROCM_SINCE,
+    ROCM_TARGETS,
+    CudaRelease,
+)
 from profiles.engine.toolchain import Toolchain
 
 BuildBackend = Literal["cpu", "cuda", "metal", "vulkan", "hip", "sycl"]
@@ -78,7 +86,7 @@ def _cuda(device: Device, tools: Toolchain) -> Options:
         targets = ";".join(f"{major}{minor}" for major, minor in capabilities)
         reasons = [f"CUDA for {', '.join(sorted({a.name or 'the card' for a in cards}))} (sm_{targets})"]
     else:
-        targets = "all-major"
+        targets = ";".join(_every_generation(tools.cuda))
         reasons = ["no NVIDIA GPU answers here: compiled for every generation"]
     options = Options(
         cmake_args=["-DGGML_CUDA=ON", f"-DCMAKE_CUDA_ARCHITECTURES={targets}"],
@@ -95,7 +103,7 @@ def _cuda(device: Device, tools: Toolchain) -> Options:
         options.missing = [Missing(f"a newer CUDA toolkit than {_dotted(tools.cuda)}", tools.install("cuda"))]
         return options
     if capabilities:
-        options.missing = _cuda_generations(capabilities, release, toolkit)
+        options.missing = _cuda_generations(capabilities, tools.cuda, release)
     driver = _driver(cards)
     if driver is not None and driver < release.driver and device.class_ != "jetson":  # JetPack brings both
         options.missing.append(
@@ -119,26 +127,38 @@ def _cuda(device: Device, tools: Toolchain) -> Options:
     return options
 
 
+def _every_generation(toolkit: tuple[int, int] | None) -> list[str]:
+    """What to compile for where no card is there to ask; without a toolkit, as with the newest."""
+    wanted = toolkit or CUDA_RELEASES[-1].release
+    return [
+        architecture
+        for since, until, architectures in CUDA_GENERATIONS
+        if since <= wanted and (until is None or wanted < until)
+        for architecture in architectures
+    ]
+
+
 def _cuda_generations(
-    capabilities: list[tuple[int, int]], release: CudaRelease, toolkit: str
+    capabilities: list[tuple[int, int]], toolkit: tuple[int, int], release: CudaRelease
 ) -> list[Missing]:
-    """What keeps a toolkit from compiling for the oldest or the newest of the cards."""
-    oldest, newest = capabilities[0], capabilities[-1]
-    if newest > release.newest:
-        since = next((r.release for r in CUDA_RELEASES if r.newest >= newest), None)
-        wanted = f"CUDA {_dotted(since)} or newer" if since else "a newer CUDA toolkit"
+    """What keeps a toolkit from compiling for one of the cards."""
+    newer = [c for c in capabilities if CAPABILITY_SINCE.get(c, toolkit) > toolkit]
+    if newer:
+        since = max(CAPABILITY_SINCE[c] for c in newer)
         return [
             Missing(
-                f"{wanted}: {toolkit} does not know compute capability {_dotted(newest)}",
+                f"CUDA {_dotted(since)} or newer: CUDA {_dotted(toolkit)} does not know compute capability "
+                f"{_dotted(newer[-1])}",
                 "https://developer.nvidia.com/cuda-downloads",
             )
         ]
+    oldest = capabilities[0]
     if oldest < release.oldest:
-        until = next((r.release for r in reversed(CUDA_RELEASES) if r.oldest <= oldest), None)
-        wanted = f"CUDA {_dotted(until)}" if until else "an older CUDA toolkit"
+        until = next(r.release for r in CUDA_RELEASES if r.oldest > oldest)
         return [
             Missing(
-                f"{wanted}: {toolkit} has given up compute capability {_dotted(oldest)}",
+                f"CUDA before {_dotted(until)}: CUDA {_dotted(toolkit)} has given up compute capability "
+                f"{_dotted(oldest)}",
                 "https://developer.nvidia.com/cuda-toolkit-archive",
             )
         ]
@@ -158,11 +178,11 @@ def _hip(device: Device, tools: Toolchain) -> Options:
         options.environment = {"HIPCXX": tools.hip_clang}
         if tools.hip_path:
             options.environment["HIP_PATH"] = tools.hip_path
-        if tools.rocm < ROCM_SINCE:
+        since = max((ROCM_SINCE, *(ROCM_TARGETS[target] for target in targets if target in ROCM_TARGETS)))
+        if tools.rocm < since:
             options.missing = [
                 Missing(
-                    f"ROCm {_dotted(ROCM_SINCE)} or newer ({_dotted(tools.rocm)} is here)",
-                    tools.install("hip"),
+                    f"ROCm {_dotted(since)} or newer ({_dotted(tools.rocm)} is here)", tools.install("hip")
                 )
             ]
     unsupported = [target for target in targets if target not in ROCM_TARGETS]

@@ -1,8 +1,7 @@
 """What is known about building llama.cpp: kernel features, toolkits, compilers, packages, effort. Tables only.
 
-Sources: ggml's CMake files and `ggml_backend_*_get_features` as of llama-cpp-python 0.3.36; NVIDIA's CUDA
-installation guides and release notes (drivers, host compilers, supported compute capabilities); AMD's ROCm
-compatibility matrix; the release notes of GCC and LLVM; the package indexes of the distributions.
+Above each table stands what it was checked against, on 2026-11-23, or "general knowledge, unverified". "llama.cpp"
+is the source in llama-cpp-python 0.3.36.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import msgspec
 
 # Device.cpu.isa -> the engine's word for having been compiled with it. What is not here (sse4_2, amx_tile, sve2,
 # sme without KleidiAI) has no kernel of its own, or the engine does not report it.
+# Source: llama.cpp, ggml_backend_cpu_get_features.
 FEATURES = {
     "sse3": "SSE3",
     "ssse3": "SSSE3",
@@ -33,21 +33,15 @@ FEATURES = {
     "rvv": "RISCV_V",
 }
 
-# The engine's word -> the first major version of a compiler that can emit it (GCC and LLVM release notes).
+# The engine's word -> the first major version of a compiler that can emit it, where that is newer than the oldest
+# compiler that builds llama.cpp. Source: clang's AVX_VNNI, the commit with its release note (llvm-project 756f597);
+# the others general knowledge, unverified.
 COMPILER_SINCE: dict[str, dict[str, int]] = {
-    "gcc": {
-        "AVX512_VNNI": 8,
-        "AVX512_BF16": 10,
-        "AVX_VNNI": 11,
-        "AMX_INT8": 11,
-        "DOTPROD": 8,
-        "SVE": 8,
-        "MATMUL_INT8": 10,
-    },
-    "clang": {"AVX512_VNNI": 6, "AVX512_BF16": 9, "AVX_VNNI": 12, "AMX_INT8": 11, "MATMUL_INT8": 11},
+    "gcc": {"AVX512_BF16": 10, "MATMUL_INT8": 10, "AVX_VNNI": 11, "AMX_INT8": 11},
+    "clang": {"AVX_VNNI": 12},
 }
 
-# Name of a backend's registry in the engine -> our name of the backend
+# Name of a backend's registry in the engine -> our name of the backend. Source: llama.cpp, ggml_backend_*_reg_get_name.
 REGISTRIES = {
     "CUDA": "cuda",
     "ROCm": "hip",
@@ -61,45 +55,71 @@ REGISTRIES = {
 
 
 class CudaRelease(msgspec.Struct, frozen=True):
-    """From a toolkit release on: the newest compute capability, the oldest, driver and newest host GCC."""
+    """From a toolkit release on: the oldest compute capability, the driver and the newest host GCC."""
 
     release: tuple[int, int]
-    newest: tuple[int, int]
     oldest: tuple[int, int]
     driver: int  # first driver branch on Linux that runs it
     gcc: int
 
 
+# Releases before the first are not planned with.
+# Sources: capabilities, CMake's CMakeCUDAArchitecturesAll.cmake (3.5 until 12.0) and spack's build_systems/cuda.py
+# (before 7.5 until 13.0); drivers, NVIDIA's "CUDA Compatibility", table of minor version compatibility; host
+# compilers, spack's cuda.py, which follows NVIDIA's installation guides up to 13.2.
 CUDA_RELEASES = (
-    CudaRelease((11, 4), (8, 7), (3, 5), 450, 11),
-    CudaRelease((11, 8), (9, 0), (3, 5), 450, 11),
-    CudaRelease((12, 0), (9, 0), (5, 0), 525, 12),
-    CudaRelease((12, 4), (9, 0), (5, 0), 525, 13),
-    CudaRelease((12, 8), (12, 0), (5, 0), 525, 14),
-    CudaRelease((12, 9), (12, 1), (5, 0), 525, 14),
-    CudaRelease((13, 0), (12, 1), (7, 5), 580, 15),
+    CudaRelease((11, 4), (3, 5), 450, 11),
+    CudaRelease((12, 0), (5, 0), 525, 12),
+    CudaRelease((12, 4), (5, 0), 525, 13),
+    CudaRelease((12, 8), (5, 0), 525, 14),
+    CudaRelease((13, 0), (7, 5), 580, 15),
+)
+# Compute capability -> the first toolkit that compiles for it, where that is newer than the first above. Of a newer
+# capability nothing is said.
+# Sources: CMake's CMakeCUDAArchitecturesAll.cmake; 11.0 (called 10.1 before), spack's cuda.py.
+CAPABILITY_SINCE = {
+    (8, 9): (11, 8),
+    (9, 0): (11, 8),
+    (10, 0): (12, 8),
+    (10, 3): (12, 9),
+    (11, 0): (13, 0),
+    (12, 0): (12, 8),
+    (12, 1): (12, 9),
+}
+# What a build for every card is compiled for: first toolkit, first toolkit without, CMAKE_CUDA_ARCHITECTURES.
+# Not CMake's all-major: its plain 120 lacks instructions that the kernels use. Source: llama.cpp, ggml-cuda.
+CUDA_GENERATIONS: tuple[tuple[tuple[int, int], tuple[int, int] | None, tuple[str, ...]], ...] = (
+    ((11, 4), (13, 0), ("50-virtual", "61-virtual", "70-virtual")),
+    ((11, 4), None, ("75-virtual", "80-virtual", "86-real")),
+    ((11, 8), None, ("89-real", "90-virtual")),
+    ((12, 8), None, ("120a-real",)),
+    ((12, 9), None, ("121a-real",)),
 )
 
-# Architectures that ROCm's BLAS libraries are built for; others crash there, and Vulkan runs on them.
-ROCM_TARGETS = frozenset(
-    {
-        "gfx908",
-        "gfx90a",
-        "gfx942",
-        "gfx950",
-        "gfx1030",
-        "gfx1100",
-        "gfx1101",
-        "gfx1102",
-        "gfx1150",
-        "gfx1151",
-        "gfx1200",
-        "gfx1201",
-    }
-)
-ROCM_SINCE = (6, 1)  # llama.cpp refuses older ones
+# Architectures that ROCm's BLAS library is built for -> since which release (6.0: or before); others crash there,
+# and Vulkan runs on them. Older cards (gfx900, gfx906, gfx101x) and gfx1103 are in its list too and left out on
+# purpose: AMD's packages do not all have them (general knowledge, unverified).
+# Source: rocBLAS' CMakeLists.txt, TARGET_LIST_ROCM_*.
+ROCM_TARGETS = {
+    "gfx908": (6, 0),
+    "gfx90a": (6, 0),
+    "gfx942": (6, 0),
+    "gfx950": (7, 0),
+    "gfx1030": (6, 0),
+    "gfx1100": (6, 0),
+    "gfx1101": (6, 0),
+    "gfx1102": (6, 0),
+    "gfx1150": (7, 0),
+    "gfx1151": (6, 3),
+    "gfx1200": (6, 3),
+    "gfx1201": (6, 3),
+}
+ROCM_SINCE = (6, 1)  # llama.cpp refuses older ones. Source: llama.cpp, ggml-hip
 
-# Package manager -> what to install for a C++ compiler, and for Vulkan
+# Package manager -> what to install for a C++ compiler, and for a backend.
+# Sources: Vulkan for apt-get, llama.cpp's docs/build.md and Debian's index; for dnf (spirv-headers-devel), the same
+# page; for pkg, Termux' repository of packages, and libandroid-spawn, llama.cpp's docs/android.md. The others general
+# knowledge, unverified.
 PACKAGES: dict[str, dict[str, str]] = {
     "apt-get": {
         "compiler": "sudo apt-get install build-essential",
@@ -125,11 +145,12 @@ PACKAGES: dict[str, dict[str, str]] = {
     },
     "xcode-select": {"compiler": "xcode-select --install"},
     "pkg": {
-        "compiler": "pkg install clang cmake ninja",
+        "compiler": "pkg install clang cmake ninja libandroid-spawn",
         "vulkan": "pkg install vulkan-headers vulkan-loader-generic shaderc spirv-headers",
     },
 }
-# Where no package manager has it, or has one too old
+# Where no package manager has it, or has one too old. Sources: C++17 and the downloads of CUDA, ROCm and Vulkan,
+# llama.cpp's CMakeLists.txt and docs/build.md; the compilers' versions general knowledge, unverified.
 DOWNLOADS = {
     "compiler": "install a C++17 compiler (gcc 9 or newer, or clang 11 or newer)",
     "cuda": "install the CUDA toolkit from https://developer.nvidia.com/cuda-downloads",
@@ -142,8 +163,8 @@ DOWNLOADS = {
 class Effort(msgspec.Struct, frozen=True):
     """What a build takes: processor minutes of a fast desktop core, memory of one job, disk while it runs.
 
-    The CPU build was measured: 6.4 processor minutes (Zen 5 at 2 jobs, gcc 12), 0.5 GB. The others are experience
-    values, hence the wide range that is shown.
+    The CPU build was measured: 6.4 processor minutes (Zen 5 at 2 jobs, gcc 12), 0.5 GB. The others are general
+    knowledge, unverified, hence the wide range that is shown.
     """
 
     core_minutes: tuple[float, float]
@@ -160,5 +181,5 @@ EFFORT = {
     "vulkan": Effort((10, 25), 3 * _GB // 2, 2 * _GB),
     "sycl": Effort((30, 90), 3 * _GB, 4 * _GB),
 }
-# How many times slower than that core a core of such a device compiles
+# How many times slower than that core a core of such a device compiles: general knowledge, unverified
 SLOWNESS = {"sbc": 4.0, "jetson": 4.0, "phone": 2.5, "tablet": 2.5, "laptop": 1.3, "server-cpu": 1.2}

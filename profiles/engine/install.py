@@ -1,18 +1,20 @@
 """Run a `BuildPlan`: compile the engine to a wheel, try it, and only then put it in the place of the old one.
 
-pip is started without a shell, in a process group of its own, so that Ctrl-C ends the compilers too. Its output
-goes to a log file; a callback hears of each step.
+pip is started without a shell, in a process group of its own, so that Ctrl-C and SIGTERM end the compilers too. Its
+output goes to a log file; a callback hears of each step, and every second while there is none.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,9 +29,11 @@ from profiles.engine.client import Engine
 from profiles.engine.installed import DISTRIBUTION, installed_engine
 from profiles.engine.protocol import EngineFailure, EngineVersion
 from profiles.errors import EngineBuildError, EngineDownloadError
+from profiles.orderly_end import orderly_end
 
 Phase = Literal["downloading", "configuring", "compiling", "packing", "trying", "installing"]
 _GRACE_S = 5.0  # between asking the compilers to end and ending them
+_TICK_S = 1.0  # between two reports while pip says nothing
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -45,7 +49,7 @@ def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersio
     """Build and install by `plan`; returns what the new engine says of itself.
 
     Raises EngineBuildError, with the compiler's words, or EngineDownloadError. Until the new wheel has been built
-    and has answered from a temporary folder, nothing is touched.
+    and has answered from a temporary folder, nothing is touched. SIGTERM and SIGHUP become SystemExit meanwhile.
     """
     started = time.monotonic()
 
@@ -59,21 +63,24 @@ def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersio
             f"{place} has {free / 1e9:.1f} GB free, and the build takes about {plan.disk_bytes / 1e9:.1f} GB",
             advice="free some, or set TMPDIR to a folder with more",
         )
-    with tempfile.TemporaryDirectory(prefix="slm-advisor-engine-") as folder, _log_file() as log:
+    with (
+        orderly_end(),
+        tempfile.TemporaryDirectory(prefix="slm-advisor-engine-") as folder,
+        _log_file() as log,
+    ):
         wheels = Path(folder, "wheels")
-        tell("downloading")
         # All that pip and the compilers leave in their temporary folder goes with ours.
         environment = {**plan.environment, "TMPDIR": folder}
-        _run("the build", (*plan.pip, *plan.build_arguments, str(wheels)), environment, log, tell)
+        build = (*plan.pip, *plan.build_arguments, str(wheels))
+        _run("the build", build, environment, log, "downloading", tell)
         wheel = next(wheels.glob("llama_cpp_python-*.whl"), None)
         if wheel is None:
             raise EngineBuildError("pip reported success and left no wheel", log.name)
         if installed_engine() is not None:
             tell("trying")
             _try(wheel, Path(folder, "trial"), log.name)
-        tell("installing")
         put = (*plan.pip, *_install_arguments(wheel))
-        _run("the installation of the finished build", put, {"TMPDIR": folder}, log, lambda *_: None)
+        _run("the installation of the finished build", put, {"TMPDIR": folder}, log, "installing", tell)
         with Engine() as engine:
             answer = engine.version()
         if isinstance(answer, EngineFailure):
@@ -115,7 +122,7 @@ def _log_file() -> Iterator[IO[str]]:
     ) as log:
         try:
             yield log
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             Path(log.name).unlink(missing_ok=True)
             raise
     Path(log.name).unlink(missing_ok=True)
@@ -138,9 +145,15 @@ def _run(
     command: tuple[str, ...],
     environment: dict[str, str],
     log: IO[str],
+    phase: Phase,
     tell: Callable[[Phase, int, int], None],
 ) -> None:
-    """Run one command to its end. Raises EngineBuildError when it fails; whatever happens, its children end."""
+    """Run one command to its end. Raises EngineBuildError when it fails; whatever happens, its children end.
+
+    `phase` is what it begins with; the last step is told again while the command is silent.
+    """
+    step: tuple[Phase, int, int] = (phase, 0, 0)
+    tell(*step)
     # pip's own settings stay: an index of the company's, a proxy. The progress bar would only fill the log.
     settings = {"PIP_PROGRESS_BAR": "off", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     try:
@@ -159,12 +172,15 @@ def _run(
         raise EngineBuildError(f"{command[0]} cannot be started: {error.strerror}", log.name) from error
     assert process.stdout is not None
     try:
-        with process.stdout:
-            for line in process.stdout:
-                log.write(line)
-                step = _progress(line)
-                if step is not None:
-                    tell(*step)
+        for line in _lines(process.stdout):
+            if line is None:
+                tell(*step)
+                continue
+            log.write(line)
+            seen = _progress(line)
+            if seen is not None:
+                step = seen
+                tell(*step)
         code = process.wait()
     except BaseException:
         _end_group(process)
@@ -172,6 +188,28 @@ def _run(
     log.flush()
     if code != 0:
         raise _failure(what, Path(log.name).read_text("utf-8", "replace"), code, log.name)
+
+
+def _lines(output: IO[str]) -> Iterator[str | None]:
+    """The lines of `output` as they come, and None for each `_TICK_S` without one."""
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        with output:
+            for line in output:
+                lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=_TICK_S)
+        except queue.Empty:
+            yield None
+            continue
+        if line is None:
+            return
+        yield line
 
 
 def _progress(line: str) -> tuple[Phase, int, int] | None:

@@ -59,6 +59,13 @@ class Environment:
             env={**os.environ, "TMPDIR": str(self.temporary), "COLUMNS": "200", **environ},
         )
 
+    def identity(self) -> str:
+        """What the results of the engine that is installed are kept under."""
+        code = "from profiles.engine.installed import installed_engine; print(installed_engine().identity)"
+        return subprocess.run(
+            [self.python, "-P", "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+
     def install(self, wheel: Path, *args: str) -> subprocess.CompletedProcess[str]:
         """`engine install` with a wheel that is built already in place of the source."""
         ready = f"import profiles.engine.build\nprofiles.engine.build.REQUIREMENT = {str(wheel)!r}"
@@ -190,8 +197,10 @@ def test_installing_makes_a_missing_engine_work_and_never_breaks_one_that_does(
     assert again.returncode == 0
     assert "Nothing to do" in again.stdout
 
+    identity = here.identity()
     forced = here.install(wheel, "--force")
     assert forced.returncode == 0, forced.stderr
+    assert here.identity() == identity  # so that measurements and calibrations are still found
     assert "what the old one could" in forced.stdout
 
     (tmp_path / "damaged").mkdir()

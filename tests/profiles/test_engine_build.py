@@ -99,6 +99,12 @@ def test_a_gpu_that_rocm_has_no_libraries_for_is_not_given_rocm(tmp_path: Path) 
     assert "gfx1035" in missing(plan_build(device, rocm, "hip"))
 
 
+def test_a_radeon_newer_than_rocm_is_told_which_release_knows_it() -> None:
+    rocm = tools(rocm=(6, 2), hip_clang="/opt/rocm/lib/llvm/bin/clang")
+    gpu = Accelerator(name="RX 9070", vendor="AMD", compute_capability="gfx1201")
+    assert "ROCm 6.3 or newer (6.2 is here)" in missing(plan_build(Device(accelerators=(gpu,)), rocm, "hip"))
+
+
 def test_an_arc_gets_sycl_once_oneapi_is_active() -> None:
     arc = Device(accelerators=(Accelerator(name="Arc A770", vendor="Intel", shared_memory=False),))
     asleep = plan_build(arc, tools(oneapi_installed=True, vulkan=True))
@@ -153,17 +159,40 @@ def test_a_virtual_machine_without_a_gpu_gets_a_build_for_its_processor(tmp_path
     ("capability", "toolkit", "driver", "wanted"),
     [
         ("12.0", (12, 6), "570.1", "CUDA 12.8 or newer"),
-        ("6.1", (13, 0), "580.1", "CUDA 12.9"),
+        ("12.1", (12, 8), "570.1", "CUDA 12.9 or newer"),
+        ("11.0", (12, 9), "570.1", "CUDA 13.0 or newer"),
+        ("6.1", (13, 0), "580.1", "CUDA before 13.0"),
+        ("3.5", (12, 8), "570.1", "CUDA before 12.0"),
         ("8.9", (13, 0), "550.54", "driver 580"),
         ("8.9", (11, 0), "550.54", "newer CUDA toolkit"),
     ],
-    ids=["card too new", "card too old", "driver too old", "toolkit too old"],
+    ids=[
+        "card too new",
+        "card of a later minor release",
+        "card numbered between older ones",
+        "card too old",
+        "card much too old",
+        "driver too old",
+        "toolkit too old",
+    ],
 )
 def test_card_toolkit_and_driver_must_know_each_other(
     capability: str, toolkit: tuple[int, int], driver: str, wanted: str
 ) -> None:
     found = plan_build(card(capability, driver), tools(CUDA, cuda=toolkit), "cuda")
     assert wanted in missing(found)
+
+
+def test_a_card_nobody_knows_yet_is_left_to_the_compiler() -> None:
+    assert plan_build(card("14.0"), tools(CUDA, cuda=(14, 0)), "cuda").missing == ()
+
+
+def test_without_a_card_the_build_is_for_all_that_the_toolkit_and_the_kernels_know() -> None:
+    def targets(*cuda: int) -> str:
+        return plan_build(Device(), tools(CUDA, cuda=cuda), "cuda").cmake_args[-1]
+
+    assert targets(11, 4).endswith("=50-virtual;61-virtual;70-virtual;75-virtual;80-virtual;86-real")
+    assert targets(13, 0).endswith("=75-virtual;80-virtual;86-real;89-real;90-virtual;120a-real;121a-real")
 
 
 def test_a_compiler_too_new_for_nvcc_is_replaced_by_an_older_one_beside_it() -> None:
@@ -202,9 +231,9 @@ def test_the_command_installs_into_the_running_interpreter_whoever_made_its_envi
 
 
 def test_what_the_user_set_in_the_environment_wins() -> None:
-    own = tools(CUDA, cmake_args="-DGGML_CUDA_FA_ALL_QUANTS=ON '-DX=a b'", jobs=3)
+    own = tools(CUDA, cmake_args="-DGGML_CUDA_FA_QUANTS=all '-DX=a b'", jobs=3)
     found = plan_build(card("8.9"), own, "cuda")
-    assert found.cmake_args[-2:] == ("-DGGML_CUDA_FA_ALL_QUANTS=ON", "-DX=a b")
+    assert found.cmake_args[-2:] == ("-DGGML_CUDA_FA_QUANTS=all", "-DX=a b")
     assert shlex.split(found.environment["CMAKE_ARGS"]) == list(found.cmake_args)
     assert found.environment["CMAKE_BUILD_PARALLEL_LEVEL"] == "3"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import signal
 import subprocess
@@ -91,7 +93,8 @@ def test_progress_names_the_phase_and_counts_the_files(tmp_path: Path) -> None:
     """
     with pytest.raises(EngineBuildError):
         run(script, tmp_path, seen)
-    assert [(step.phase, step.done, step.total) for step in seen] == [
+    # A busy machine may hear of a phase twice.
+    assert list(dict.fromkeys((step.phase, step.done, step.total) for step in seen)) == [
         ("downloading", 0, 0),
         ("configuring", 0, 0),
         ("compiling", 1, 3),
@@ -99,6 +102,23 @@ def test_progress_names_the_phase_and_counts_the_files(tmp_path: Path) -> None:
         ("compiling", 45, 100),
         ("packing", 0, 0),
     ]
+
+
+def test_while_pip_is_silent_the_time_still_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("profiles.engine.install._TICK_S", 0.05)
+    seen: list[Progress] = []
+    script = """
+        import time
+        print("  [2/3] /usr/bin/c++ -O3 -c slow.cpp")
+        time.sleep(1)
+        raise SystemExit(1)
+    """
+    with pytest.raises(EngineBuildError):
+        run(script, tmp_path, seen)
+    silent = [step for step in seen if step.phase == "compiling"]
+    assert {(step.done, step.total) for step in silent} == {(2, 3)}
+    assert len(silent) > 2
+    assert [step.elapsed_s for step in silent] == sorted({step.elapsed_s for step in silent})
 
 
 def test_too_little_room_is_noticed_before_anything_is_fetched(
@@ -117,8 +137,11 @@ def test_an_installer_that_cannot_be_started_is_an_error_of_ours(tmp_path: Path)
         install(plan_build(Device(), tools), lambda _: None)
 
 
-def test_ctrl_c_ends_the_compilers_and_leaves_no_files(tmp_path: Path, scratch: Path) -> None:
-    """The compilers are grandchildren that would not hear of Ctrl-C themselves."""
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+def test_an_end_asked_for_ends_the_compilers_and_leaves_no_files(
+    ending: signal.Signals, tmp_path: Path, scratch: Path
+) -> None:
+    """The compilers are grandchildren that would not hear of Ctrl-C or of a shutdown themselves."""
     pids = tmp_path / "pids"
     pip = tmp_path / "pip.py"
     pip.write_text(
@@ -145,8 +168,8 @@ install(plan_build(Device(), Toolchain(python=Python(executable=sys.executable, 
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     builders = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
-    parent.send_signal(signal.SIGINT)
-    parent.wait(10)
+    parent.send_signal(ending)
+    assert parent.wait(10) == (-ending if ending is signal.SIGINT else 128 + ending)
     for builder in builders:
         wait_for(lambda b=builder: not b.is_running() or b.status() == psutil.STATUS_ZOMBIE)
     assert list(scratch.iterdir()) == []
@@ -177,6 +200,70 @@ def test_an_engine_is_told_from_its_next_build_without_being_loaded(
     second = installed_engine()
     assert second is not None
     assert (second.version, second.digest != first.digest) == (first.version, True)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages with an engine that pip has put there, in place of the one that the tests run with."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)
+    monkeypatch.delenv("LLAMA_CPP_LIB_PATH", raising=False)
+    put_engine(tmp_path, b"one build")
+    return tmp_path
+
+
+def put_engine(site: Path, library: bytes, *, record: bool = True) -> None:
+    """What pip leaves behind, written anew at another time."""
+    files = {"llama_cpp/__init__.py": b"", "llama_cpp/lib/libllama.so": library}
+    lines = []
+    for name, content in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_bytes(content)
+        os.utime(site / name, ns=(0, time.time_ns()))
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        lines.append(f"{name},sha256={digest},{len(content)}\n")
+    metadata = site / "llama_cpp_python-0.3.36.dist-info"
+    metadata.mkdir(exist_ok=True)
+    (metadata / "RECORD").unlink(missing_ok=True)
+    if record:
+        (metadata / "RECORD").write_text("".join((*lines, f"{metadata.name}/RECORD,,\n")))
+
+
+def identity() -> str:
+    engine = installed_engine()
+    assert engine is not None
+    return engine.identity
+
+
+def test_the_same_wheel_installed_again_is_the_same_engine_and_another_is_not(site: Path) -> None:
+    """Calibrations and measurements are kept under the identity."""
+    first = identity()
+    put_engine(site, b"one build")
+    assert identity() == first
+    put_engine(site, b"two built")  # as large as the first
+    assert identity() != first
+    put_engine(site, b"one build")
+    (site / "llama_cpp/lib/libllama.so").write_bytes(b"exchanged by hand")
+    assert identity() != first
+
+
+def test_without_the_installers_record_sizes_and_dates_tell_engines_apart(site: Path) -> None:
+    put_engine(site, b"one build", record=False)
+    first = identity()
+    assert identity() == first
+    os.utime(site / "llama_cpp/lib/libllama.so", ns=(0, 10**9))
+    assert identity() != first
+
+
+def test_libraries_from_elsewhere_are_not_taken_for_the_recorded_ones(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = identity()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "libllama.so").write_bytes(b"two built")
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(elsewhere))
+    assert identity() != first
 
 
 def test_looking_for_the_engine_loads_neither_it_nor_anything_slow() -> None:
