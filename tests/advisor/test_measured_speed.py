@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,16 +15,20 @@ from hypothesis import strategies as st
 
 from advisor.candidates import evaluate
 from advisor.catalog import Catalog, Model, Variant, load_catalog
+from advisor.cli import options
 from advisor.deployment_speed import deployment_speed, predict_for
+from advisor.estimate import Line, estimate_lines, make_settings
 from advisor.evidence import Value
 from advisor.load import load_digest, load_of
 from advisor.measured_speed import known_speeds
-from advisor.measurements import Measurement
+from advisor.measurements import Measurement, record
 from advisor.memory import Settings
 from advisor.recommend import recommend
 from advisor.speed import SpeedEstimate
 from advisor.target import Place, Target, make_target
 from advisor.workload import make_workload
+from profiles.engine.installed import InstalledEngine
+from profiles.fingerprint import fingerprint
 from tests.advisor.conftest import Ask, target_of
 
 SETTINGS = Settings(context_length=8192, threads=8)
@@ -287,3 +293,56 @@ def test_a_device_that_was_not_measured_is_estimated_as_before() -> None:
     assert candidate.speed is not None
     assert candidate.speed.origins == ()
     assert candidate.speed.tg.evidence == "spec"
+
+
+# --- this machine
+
+
+def grades_here(**row: Any) -> tuple[str | None, str | None]:
+    """The grade of tg by `estimate MODEL:QUANT --json` and by a row of a batch."""
+    target = options.target_of(row.get("device"), make_workload(), strict=False)
+    model, variant = model_of()
+    candidate = evaluate(
+        model,
+        variant,
+        target,
+        cpu_of(target),
+        settings_here(target, model),
+        make_workload(context_length=4096),
+    )
+    line = next(
+        estimate_lines([json.dumps({"model": model.id, "quant": "Q4_K_M", "backend": "cpu", **row}).encode()])
+    )
+    assert isinstance(line, Line), line
+    alone = None if candidate.speed is None else candidate.speed.tg.evidence
+    return alone, None if line.tg_tokens_per_s is None else line.tg_tokens_per_s.evidence
+
+
+def settings_here(target: Target, model: Model) -> Settings:
+    return make_settings(cpu_of(target), model, context_length=4096)
+
+
+def test_only_this_machine_with_this_engine_uses_what_was_measured_on_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another build of the engine, another device, and the same machine as a named one are estimated."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    engine = InstalledEngine(version="0.3.36", folder="/nowhere", digest="1a2b3c4d")
+    monkeypatch.setattr("profiles.engine.installed.installed_engine", lambda: engine)
+    target = options.target_of(None, make_workload(), strict=False)
+    settings = settings_here(target, model_of()[0])
+    mine = measured(
+        *model_of(),
+        device=fingerprint(target.device),
+        engine=engine.identity,
+        threads=settings.threads,
+        threads_batch=settings.threads_batch,
+    )
+    for other in ({"engine": "another build"}, {"device": "f" * 16}):
+        assert record(msgspec.structs.replace(mine, **other)) is None
+    assert grades_here() == ("spec", "spec")
+    assert record(mine) is None
+    assert grades_here() == ("measured", "measured")
+    assert grades_here(device="Raspberry Pi 5 8GB") == ("spec", "spec")
+    monkeypatch.setattr("profiles.engine.installed.installed_engine", lambda: None)
+    assert grades_here() == ("spec", "spec")
