@@ -218,7 +218,10 @@ class TestTiming(msgspec.Struct, frozen=True, tag=True):
 
 
 class SampleBlocks(msgspec.Struct, frozen=True, tag=True):
-    """Make `blocks` valid blocks of each tensor type ("Q4_K", "F16"), of weights drawn from N(0, 0.02²)."""
+    """Make `blocks` valid blocks of each tensor type ("Q4_K", "F16"), of weights drawn from N(0, 0.02²).
+
+    For IQ1 and IQ2 types the engine first spends some seconds on tables, once in the worker's life.
+    """
 
     types: tuple[str, ...]
     blocks: Size
