@@ -10,7 +10,7 @@ import pytest
 
 from advisor import calibrate as module
 from advisor.calibrate import calibrate
-from advisor.calibration_lab import Step
+from advisor.calibration_lab import Lab, OutOfTimeError, Step
 from advisor.cli.main import run
 from advisor.errors import NotEnoughEvidenceError
 from profiles.bandwidth import MIB
@@ -71,15 +71,15 @@ def test_what_time_is_short_for_is_derived_and_named() -> None:
     def stop_later(step: Step) -> None:
         clock["deadline"] = clock["deadline"] or step.what.startswith("Q6_K")
 
-    original = module.Lab.measure
+    original = Lab.measure
 
     def measure(self: object, *given: object, **more: object) -> object:
         if clock["deadline"]:
-            raise module.OutOfTimeError
+            raise OutOfTimeError
         return original(self, *given, **more)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.Lab, "measure", measure)
+        patch.setattr(Lab, "measure", measure)
         made = quick(types=("Q4_K", "Q6_K", "Q5_K"), report=stop_later)
     assert "Q5_K" in made.notes[0]
     rates = {rate.type: rate for rate in made.backends[0].types}
