@@ -43,7 +43,12 @@ def bench_text(document: BenchDocument) -> str:
         parts += [_common(first, varying), "", _table(document, [f for f in _SETTINGS if f in varying]), ""]
         parts += _facts(document, first)
     if document.sustained:
-        parts += ["", _sustained_table(document), ""]
+        parts += [
+            _span(document.sustained[0]),
+            "",
+            _sustained_table(document),
+            "",
+        ]
         parts += [f"{one.test}: {one.explanation}." for one in document.sustained]
     parts += _energy(document)
     noise = {f"{rate.test}: {reason}" for run in document.runs for rate in run.rates for reason in rate.noise}
@@ -80,7 +85,7 @@ def _table(document: BenchDocument, varying: list[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for field in varying:
         table.add_column(_SETTINGS[field], justify="right", no_wrap=True)
-    table.add_column("test", no_wrap=True)
+    table.add_column("test", overflow="fold")
     for heading in ("tok/s", "80% interval", "predicted", "off by"):
         table.add_column(heading, justify="right", no_wrap=True)
     counted = any(rate.joules_per_token is not None for run in document.runs for rate in run.rates)
@@ -136,11 +141,9 @@ def _sustained_table(document: BenchDocument) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    window = document.sustained[0].window_s
-    span = "minute" if window >= 59.5 else f"{window:.0f} s"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column(f"test, {document.sustained[0].minutes:.1f} min", no_wrap=True)
-    for heading in (f"first {span}", f"last {span}", "ratio", "80% interval", "temperature", "clock"):
+    table.add_column("test", overflow="fold")
+    for heading in ("first", "last", "ratio", "80%", "°C", "GHz"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in document.sustained:
         table.add_row(
@@ -149,17 +152,23 @@ def _sustained_table(document: BenchDocument) -> Table:
             rate(one.last.tokens_per_s),
             f"{one.ratio.value:.0%}",
             f"{one.ratio.low:.0%}-{one.ratio.high:.0%}",
-            _change(one, "temperature_c", 1, ".0f", " °C"),
-            _change(one, "clock_hz", 1e9, ".2f", " GHz"),
+            _change(one, "temperature_c", 1, ".0f"),
+            _change(one, "clock_hz", 1e9, ".2f"),
         )
     return table
 
 
-def _change(one: BenchSustained, field: str, unit: float, form: str, name: str) -> str:
+def _span(one: BenchSustained) -> str:
+    window = one.window_s
+    part = "minute" if window >= 59.5 else f"{window:.1f} s" if window < 10 else f"{window:.0f} s"
+    return f"tokens/s of the first and the last {part} of {one.minutes:.1f} minutes"
+
+
+def _change(one: BenchSustained, field: str, unit: float, form: str) -> str:
     before, after = getattr(one.first, field), getattr(one.last, field)
     if before is None or after is None:
-        return "not known"
-    return f"{before / unit:{form}} > {after / unit:{form}}{name}"
+        return "-"
+    return f"{before / unit:{form}} > {after / unit:{form}}"
 
 
 def _interval(value: Value) -> str:
