@@ -20,7 +20,7 @@ from profiles.energy import energy_meter
 from profiles.engine.client import Engine
 from profiles.engine.protocol import LoadModel, MemoryQuestion, ModelLoaded
 from profiles.machine import Machine
-from profiles.noise import wait_until_quiet
+from profiles.noise import conditions, wait_until_quiet
 from profiles.sustain import Sustained, sustain
 from profiles.throughput import (
     KV_TYPES,
@@ -30,6 +30,7 @@ from profiles.throughput import (
     Run,
     RunSettings,
     ThroughputTest,
+    busy_threads,
     require,
     run_tests,
 )
@@ -164,7 +165,7 @@ def _sustained(
     assert plan.sustain_minutes is not None
     if plan.strict:
         watcher.tests(Progress(phase="waiting"))
-        wait_until_quiet(Machine(), settings.threads or 1)
+        wait_until_quiet(Machine(), busy_threads(settings, settings.threads))
     watcher.tests(Progress(phase="loading"))
     loading = LoadModel(str(result.path), settings.gpu_layers)
     model = require(engine.load_model(loading, timeout_s=LOAD_TIMEOUT_S))
@@ -174,7 +175,11 @@ def _sustained(
     )
     scope, source = (None, meter) if isinstance(meter, str) else (meter.scope, meter.source)
     return msgspec.structs.replace(
-        result, model=model, energy=_energy(scope, source), sustained=sustained, notes=tuple(notes)
+        result,
+        model=model,
+        energy=_energy(scope, source),
+        sustained=sustained,
+        notes=(*notes, *conditions(Machine())),
     )
 
 

@@ -17,10 +17,10 @@ import msgspec
 from profiles.energy import EnergyMeter
 from profiles.engine.client import Engine
 from profiles.machine import Machine
-from profiles.noise import SLIGHT, Watch
+from profiles.noise import SLIGHT, Watch, between_runs
 from profiles.sensors import Reading, read_sensors
-from profiles.spread import T90
-from profiles.throughput import RunSettings, ThroughputTest, open_context, seconds_of
+from profiles.spread import LEAST, T90
+from profiles.throughput import RunSettings, ThroughputTest, busy_threads, open_context, seconds_of
 
 WINDOW_S = 60.0
 STEADY = 0.95  # a last minute at less than this share of the first is throttling
@@ -77,7 +77,8 @@ def sustain(
     """Repeat the tests in turns, with the loaded model, for so many minutes. Raises EngineError."""
     machine = machine or Machine()
     gpu = settings.gpu_layers != 0
-    opened = open_context(engine, settings, max(test.tokens + test.depth for test in tests))
+    # A warm-up adds a token to what the test before it left.
+    opened = open_context(engine, settings, max(test.tokens + test.depth for test in tests) + 1)
     watch = Watch(machine, () if engine.pid is None else (engine.pid,))
     moments: list[list[Moment]] = [[] for _ in tests]
     joules: list[list[float]] = [[] for _ in tests]
@@ -98,9 +99,11 @@ def sustain(
             if progress is not None:
                 progress(passed, max(0.0, minutes * 60 - passed))
     taken = watch.stop()
-    threads = 1 if gpu else max(opened.threads, opened.threads_batch)
+    threads = busy_threads(settings, max(opened.threads, opened.threads_batch))
     disturbed = taken is not None and taken.shortage(threads) > SLIGHT
     why = "; ".join(taken.reasons(threads)) if taken is not None and disturbed else ""
+    if not why and between_runs(machine) > LEAST:
+        why = "in a virtual machine the work of others on its host slows it as heat does"
     return tuple(
         compare(test, seen, why, statistics.fmean(spent) if spent else None)
         for test, seen, spent in zip(tests, moments, joules, strict=True)
@@ -169,6 +172,8 @@ def _words(verdict: Verdict, ratio: float, first: Minute, last: Minute, disturbe
     if verdict == "unclear":
         why = disturbed or "the repetitions differ more than that"
         return f"cannot be told: the end runs at {ratio:.0%} of the beginning, but {why}"
+    if first.clock_hz is None and first.temperature_c is None:
+        return f"most likely throttling: the end runs at {ratio:.0%} of the beginning; no sensor can be read here"
     text = f"throttling: the end runs at {ratio:.0%} of the beginning"
     if first.clock_hz and last.clock_hz and last.clock_hz < first.clock_hz:
         text += f", the clock went from {first.clock_hz / 1e9:.2f} to {last.clock_hz / 1e9:.2f} GHz"

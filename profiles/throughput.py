@@ -170,7 +170,7 @@ def run_tests(
     report = progress or (lambda _: None)
     if strict:
         report(Progress(phase="waiting"))
-        wait_until_quiet(machine, _busy_threads(settings, settings.threads))
+        wait_until_quiet(machine, busy_threads(settings, settings.threads))
     if model is None:
         report(Progress(phase="loading"))
         model = require(
@@ -259,18 +259,16 @@ class _Runner:
         """Rounds until one is quiet. Raises NoisyError, EngineError."""
         opened = self.opened = open_context(self._engine, self._settings, test.tokens + test.depth)
         threads = opened.threads_batch if test.n_prompt else opened.threads
-        busy_threads = _busy_threads(self._settings, threads)
+        busy = busy_threads(self._settings, threads)
         rounds: list[Round] = []
         started = time.monotonic()
         while True:
             rounds.append(self._round(test, number, of, len(rounds) + 1))
-            if rounds[-1].quiet(busy_threads) or not self._strict or len(rounds) == ROUNDS:
+            if rounds[-1].quiet(busy) or not self._strict or len(rounds) == ROUNDS:
                 break
             if time.monotonic() - started > RETRY_S:
                 break
-        verdict = judge(
-            test.name, rounds, busy_threads, strict=self._strict, least=self._least, pids=self._pids()
-        )
+        verdict = judge(test.name, rounds, busy, strict=self._strict, least=self._least, pids=self._pids())
         return Rate(
             test=test,
             value=verdict.value,
@@ -318,13 +316,15 @@ class _Runner:
         return () if self._engine.pid is None else (self._engine.pid,)
 
 
-def _busy_threads(settings: RunSettings, threads: int | None) -> int:
+def busy_threads(settings: RunSettings, threads: int | None) -> int:
     """How many CPUs the test keeps busy: one while a graphics card works."""
     if settings.gpu_layers:
         return 1
-    import os
+    if threads is None:
+        import psutil
 
-    return threads or os.cpu_count() or 1
+        threads = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return threads
 
 
 def _first_token(rates: Sequence[Rate]) -> FirstToken | None:

@@ -121,11 +121,11 @@ def test_llama_benchs_own_fields_for_its_own_tools(call: Call, smollm2: Path) ->
 @pytest.mark.engine
 def test_a_long_run_compares_its_beginning_with_its_end(call: Call, smollm2: Path) -> None:
     """A minute is too long for a test: the thirds of a second are compared instead."""
-    code, out, err = call("bench", smollm2, *TINY, "--sustain", "0.02", "--json")
+    code, out, err = call("bench", smollm2, *TINY, "-p", "256", "--sustain", "0.02", "--json")
     assert code == 0, err
     document = json.loads(out)
     jsonschema.validate(document, schema_of("bench"))
-    assert [one["test"] for one in document["sustained"]] == ["pp32", "tg8"]
+    assert [one["test"] for one in document["sustained"]] == ["pp32", "pp256", "tg8"]
     for one in document["sustained"]:
         assert one["verdict"] in ("steady", "throttled", "unclear")
         assert one["ratio"]["low"] < one["ratio"]["value"] < one["ratio"]["high"]
