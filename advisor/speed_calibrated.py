@@ -148,7 +148,8 @@ def thread_factor(own: BackendCalibration, threads: int, *, prompt: bool) -> flo
     below = max(n for n in rates if n < threads)
     above = min(n for n in rates if n > threads)
     share = math.log(threads / below) / math.log(above / below)
-    return rates[best] / (rates[below] ** (1 - share) * rates[above] ** share)
+    between: float = rates[below] ** (1 - share) * rates[above] ** share
+    return rates[best] / between
 
 
 @lru_cache(maxsize=64)
