@@ -34,7 +34,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "bench": ("advisor.cli.bench", "bench", "Run a model file here: speed, first token, memory."),
     "probe": ("advisor.cli.probe", "probe", "Time a model here without downloading it."),
-    "calibrate": ("advisor.cli.calibrate", "calibrate", "Measure this device once, so that estimates fit it."),
+    "calibrate": (
+        "advisor.cli.calibrate",
+        "calibrate",
+        "Measure this device once, so that estimates fit it.",
+    ),
     "ledger": ("advisor.cli.ledger", "ledger", "Show predictions beside what was measured here."),
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
