@@ -143,7 +143,7 @@ def _sustained_table(document: BenchDocument) -> Table:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("test", overflow="fold")
-    for heading in ("first", "last", "ratio", "80%", "°C", "GHz"):
+    for heading in ("first", "last", "ratio", "80% interval", "°C", "GHz"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in document.sustained:
         table.add_row(
