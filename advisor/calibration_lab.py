@@ -23,6 +23,7 @@ _DEPTH = 2048  # tokens in the filled cache
 _PROMPT_S, _TOKENS_S = 0.15, 0.08  # one repetition of each test takes about this long
 _LONG_PROMPT_S = 0.4  # of a model that an overhead is told by: a small difference of large numbers
 _PROMPTS, _GENERATIONS = 3, 5  # repetitions
+_ROUNDS, _SPREAD = 3, 1.15  # of repetitions, as long as they differ by more than this
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
@@ -98,9 +99,8 @@ class Lab:
             if sampled
             else {}
         )
-        self._path.unlink(
-            missing_ok=True
-        )  # the engine still maps the one before: its pages stay until it is freed
+        # Not overwritten: the engine still maps the one before.
+        self._path.unlink(missing_ok=True)
         write_synthetic(model.arch, types, self._path, blocks)
         self._ask(lambda t: self._engine.load_model(LoadModel(str(self._path), self.gpu_layers), timeout_s=t))
         self._model = model
@@ -117,8 +117,8 @@ class Lab:
         timing = self._repeat(n_prompt, n_gen, 0, _PROMPTS if prompt else 1)
         if not long:
             return timing
-        few = [_known(self._test(8, 0).prompt_s) for _ in range(_PROMPTS)]
-        return msgspec.structs.replace(timing, short_prompt=8, short_s=statistics.median(few))
+        few_s = self._typical(lambda: self._test(8, 0).prompt_s, _PROMPTS)
+        return msgspec.structs.replace(timing, short_prompt=8, short_s=few_s)
 
     def measure_deep(self) -> Timing:
         """The loaded model again, with a filled cache."""
@@ -127,16 +127,29 @@ class Lab:
 
     def _repeat(self, n_prompt: int, n_gen: int, depth: int, prompts: int) -> Timing:
         assert self._model is not None
-        reading = [_known(self._test(n_prompt, 0, depth).prompt_s) for _ in range(prompts)]
-        generating = [_known(self._test(0, n_gen, depth).gen_s) for _ in range(_GENERATIONS)]
+        reading = self._typical(lambda: self._test(n_prompt, 0, depth).prompt_s, prompts)
+        generating = self._typical(lambda: self._test(0, n_gen, depth).gen_s, _GENERATIONS)
         return Timing(
             load=self._model.load,
             n_prompt=n_prompt,
             depth=depth,
-            prompt_s=statistics.median(reading) / n_prompt,
-            token_s=statistics.median(generating) / n_gen,
+            prompt_s=reading / n_prompt,
+            token_s=generating / n_gen,
             position=depth + n_gen / 2,
         )
+
+    def _typical(self, test: Callable[[], float | None], repetitions: int) -> float:
+        """Seconds of a repetition: the median of the faster half, since others can only slow one down.
+
+        Repetitions that differ much are done again, in case something else ran meanwhile.
+        """
+        seconds: list[float] = []
+        for _ in range(_ROUNDS):
+            seconds += [_known(test()) for _ in range(repetitions)]
+            fast = sorted(seconds)[: len(seconds) // 2 + 1]
+            if fast[-1] < _SPREAD * fast[0] and max(seconds[-repetitions:]) < _SPREAD * fast[0]:
+                break
+        return statistics.median(fast)
 
     def _open(self, n_ctx: int) -> None:
         context = OpenContext(n_ctx, threads=self.threads, threads_batch=self.threads_batch)
