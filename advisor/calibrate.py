@@ -11,7 +11,7 @@ This lives here and not beside profiles/calibration.py because it needs quantize
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime
 
 from advisor.calibration_fit import (
@@ -40,6 +40,7 @@ from profiles.bandwidth import buffer_size, measure_bandwidth
 from profiles.calibration import BackendCalibration, Calibration, KindCost, ThreadRate, TypeRate
 from profiles.device import Device
 from profiles.engine.client import Engine
+from profiles.engine.fit import gpu_backends
 from profiles.engine.installed import installed_engine
 from profiles.errors import NoisyError
 from profiles.fingerprint import fingerprint
@@ -97,12 +98,12 @@ def calibrate(
     size = _model_bytes(device)
     with Engine() as engine, scratch_folder(2 * size) as scratch:
         check_room(scratch.path, 2 * size)
-        version = require(engine.version())
+        backends_there = gpu_backends(require(engine.version()))
         watch = Watch(machine, pids=[engine.pid] if engine.pid else [])
         lab = Lab(engine, scratch.path, started + budget_s - _RESERVE_S, size, report, started, watch)
         backends: list[BackendCalibration] = []
         notes: list[str] = []
-        todo = [p for p in processors(device) if _runs(p, {d.backend.lower() for d in version.devices})]
+        todo = [p for p in processors(device) if _runs(p, backends_there)]
         for index, processor in enumerate(todo):
             # What is left is shared, so that a card does not take the CPU's time.
             lab.deadline = lab.now() + (started + budget_s - _RESERVE_S - lab.now()) / (len(todo) - index)
@@ -126,14 +127,9 @@ def calibrate(
     )
 
 
-_ENGINE_NAMES = {"cuda": "cuda", "rocm": "rocm", "metal": "mtl", "vulkan": "vulkan", "sycl": "sycl"}
-
-
-def _runs(processor: Processor, engine_backends: set[str]) -> bool:
-    """Whether the engine was built for the processor. Accelerators share one index, so only the first one counts."""
-    if processor.backend == "cpu":
-        return True
-    return processor.accelerator == 0 and _ENGINE_NAMES.get(processor.backend) in engine_backends
+def _runs(processor: Processor, engine_backends: Container[str]) -> bool:
+    """Whether the engine was built for the processor. It takes all cards at once, so only the first one counts."""
+    return processor.backend == "cpu" or (processor.accelerator == 0 and processor.backend in engine_backends)
 
 
 def _model_bytes(device: Device) -> int:
