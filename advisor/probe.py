@@ -378,7 +378,8 @@ class _Session:
     def _turn(self, test: RunTest) -> list[tuple[float, float]]:
         found = []
         for engine in self._engines:
-            timeout_s = 120.0 + 5.0 * (test.n_prompt + test.n_gen + test.depth)
+            # Slower than a token in a second is not timed, it is hung.
+            timeout_s = 60.0 + test.n_prompt + test.n_gen + test.depth
             timing = require(engine.run_test(test, timeout_s=timeout_s))
             found.append((timing.prompt_s or 0.0, timing.gen_s or 0.0))
         return found

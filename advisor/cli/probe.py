@@ -24,6 +24,9 @@ from advisor.cli.output import narrate, write_json, write_text
 @click.option("--micro-batch", type=int, metavar="N", help="Prompt tokens computed at once.")
 @click.option("--offload-layers", type=int, metavar="N", help="Layers on the accelerator; all by default.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
+@click.option(
+    "--under-load", is_flag=True, help="Measure while other programs run too; the result is not kept."
+)
 @json_option
 def probe(
     model: str,
@@ -36,6 +39,7 @@ def probe(
     micro_batch: int | None,
     offload_layers: int | None,
     threads: int | None,
+    under_load: bool,
     as_json: bool,
 ) -> int:
     """Time a model of the catalog on this device, without downloading it.
@@ -51,6 +55,7 @@ def probe(
     from advisor.probe import measurements_of, place_of_engine, probe
     from advisor.report.probe_documents import probe_document
     from advisor.workload import make_workload
+    from profiles.errors import NoisyError
 
     entry, quant = split_model(model)
     if quant is None:
@@ -71,17 +76,22 @@ def probe(
         offload_layers=offload_layers,
         threads=threads,
     )
-    result = probe(
-        entry,
-        entry.variant(quant),
-        target,
-        place,
-        settings,
-        n_prompt=workload.prompt_tokens,
-        n_gen=workload.answer_tokens,
-        report=lambda text: narrate(f"slm-advisor: {text}"),
-    )
-    problems = [problem for each in measurements_of(result, target) if (problem := record(each))]
+    try:
+        result = probe(
+            entry,
+            entry.variant(quant),
+            target,
+            place,
+            settings,
+            n_prompt=workload.prompt_tokens,
+            n_gen=workload.answer_tokens,
+            report=lambda text: narrate(f"slm-advisor: {text}"),
+            strict=not under_load,
+        )
+    except NoisyError as error:
+        raise NoisyError(f"{error} (--under-load measures all the same)") from error
+    kept = () if under_load else measurements_of(result, target)
+    problems = [problem for each in kept if (problem := record(each))]
     document = probe_document(result, target.device.name, tuple(dict.fromkeys(problems)))
     if as_json:
         write_json("probe", document)
