@@ -13,7 +13,7 @@ import msgspec
 
 from advisor.errors import InvalidInputError, NothingFitsError
 from advisor.evidence import Value
-from advisor.identify import ModelFile, identify, sha256_of
+from advisor.identify import ModelFile, identify
 from advisor.text import amount
 from profiles.device import Backend, Device
 from profiles.energy import energy_meter
@@ -36,6 +36,7 @@ from profiles.throughput import (
 )
 from quantize.errors import QuantizeError
 from quantize.gguf_header import Header, read_header
+from quantize.hashes import sha256_of
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,11 +10,8 @@ from advisor.catalog import Catalog, Model, Variant
 from advisor.errors import InvalidInputError, UnknownModelError
 from advisor.load import load_digest
 from quantize.architecture import Architecture, from_gguf_metadata, parameter_count
-from quantize.errors import InvalidModelError
 from quantize.gguf_header import Header, read_header
 from quantize.types import PRESETS
-
-CHUNK_BYTES = 1 << 22
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,25 +64,6 @@ def identify(path: Path, catalog: Catalog) -> ModelFile:
         model=model,
         preset=_preset(variant, alike),
     )
-
-
-def sha256_of(path: Path, progress: Callable[[int, int], None] | None = None) -> str:
-    """The file's SHA-256; `progress` is told the bytes read so far and of how many. Raises InvalidModelError."""
-    digest = hashlib.sha256()
-    done = 0
-    try:
-        with path.open("rb", buffering=0) as file:
-            total = path.stat().st_size
-            buffer = bytearray(CHUNK_BYTES)
-            view = memoryview(buffer)
-            while count := file.readinto(buffer):
-                digest.update(view[:count])
-                done += count
-                if progress is not None:
-                    progress(done, max(total, done))
-    except OSError as error:
-        raise InvalidModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def quant_label(header: Header, bytes_by_type: dict[str, int]) -> str:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import msgspec
+
+from profiles.orderly_end import orderly_end
 
 PREFIX = "slm-advisor-scratch-"
 _LOCK = "owner"
@@ -42,7 +42,7 @@ def scratch_folder(size: int) -> Iterator[Scratch]:
     """
     base = _choose(size)
     remove_stale(base)
-    with _orderly_end():
+    with orderly_end():
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         try:
             with (path / _LOCK).open("wb") as owner:
@@ -95,24 +95,3 @@ def _lock(file: IO[bytes]) -> None:
     import fcntl
 
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-@contextlib.contextmanager
-def _orderly_end() -> Iterator[None]:
-    """While it lasts, a request to end becomes an exception, so that everything is cleaned up on the way out."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler is signal.SIG_DFL:
-            signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, _: object) -> None:
-    raise SystemExit(128 + number)

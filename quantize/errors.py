@@ -5,6 +5,9 @@ QuantizeError
 ├── InvalidModelError          a GGUF header or config.json that cannot be trusted
 ├── UnknownPresetError         a quantization that the engine does not offer
 ├── ImatrixError               an importance matrix that cannot be read or made
+├── QuantizationError          a recipe that the engine, or common sense, refuses
+├── UnexpectedTensorsError     a model file whose tensors are not what they must be   exit 3
+├── OccupiedError              the build's folder exists, or another build is at it
 ├── NotComparableError         two files whose predictions cannot be held against each other
 ├── TooLittleMemoryError       the step needs more memory than there is
 ├── NoRoomError                a disk that has no room for a file
@@ -34,6 +37,18 @@ class UnknownPresetError(QuantizeError):
 
 class ImatrixError(QuantizeError):
     """An importance matrix that cannot be read, or none could be collected; the message says why."""
+
+
+class QuantizationError(QuantizeError):
+    """A recipe that cannot be followed, in the engine's words where it said why."""
+
+
+class UnexpectedTensorsError(QuantizeError):
+    """A model file whose tensors differ from those it must have; the message names some."""
+
+
+class OccupiedError(QuantizeError):
+    """The place of a build is taken, by something that is there or by another build under way."""
 
 
 class NotComparableError(QuantizeError):

@@ -40,6 +40,7 @@ from profiles.engine.protocol import (
 from profiles.throughput import require
 from quantize.errors import NotComparableError, TooLittleMemoryError
 from quantize.gguf_header import read_header
+from quantize.hashes import sha256_of
 
 CONTEXT = 512  # tokens of a chunk, llama-perplexity's default
 CHUNK_TIMEOUT_S = 3600.0  # a large model from a slow disk may take long over its first chunk
@@ -131,7 +132,7 @@ def summarize(results: Sequence[ChunkCompared], *, context: int, text: Path, sec
         chunks=len(results),
         context=context,
         text=str(text),
-        text_sha256=_sha256(text),
+        text_sha256=sha256_of(text),
         seconds=seconds,
     )
 
@@ -181,7 +182,7 @@ def _check_memory(engine: Engine, built: Path, source: Path, context: int) -> No
         needed += (
             path.stat().st_size + report.kv_cache_bytes + report.state_bytes + report.compute_bytes + logits
         )
-    free = _free_bytes()
+    free = free_bytes()
     if free is not None and needed > free:
         raise TooLittleMemoryError(
             f"comparing {built} and {source} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: "
@@ -189,7 +190,7 @@ def _check_memory(engine: Engine, built: Path, source: Path, context: int) -> No
         )
 
 
-def _free_bytes() -> int | None:
+def free_bytes() -> int | None:
     """What this process may still take: the system's available memory, or less under a control group's limit."""
     from profiles.ledger import Ledger
     from profiles.machine import Machine
@@ -207,10 +208,3 @@ def _answer(reply: T | EngineFailure) -> T:
     if isinstance(reply, EngineFailure) and reply.kind == "refused":
         raise NotComparableError(reply.message)
     return require(reply)
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

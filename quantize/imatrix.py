@@ -28,6 +28,7 @@ from profiles.throughput import require
 from quantize.errors import ImatrixError, InvalidModelError
 from quantize.gguf_header import Header, read_header
 from quantize.gguf_writer import MetadataValue, TensorInfo, header, padded
+from quantize.hashes import sha256_of
 
 CONTEXT = 512  # tokens of a chunk, llama-imatrix's default
 CHUNK_TIMEOUT_S = 3600.0  # a large model from a slow disk may take long over its first chunk
@@ -100,8 +101,8 @@ def collect_imatrix(
     write_imatrix(matrix, out)
     return ImatrixFacts(
         path=str(out),
-        sha256=_sha256(out),
-        text_sha256=_sha256(text),
+        sha256=sha256_of(out),
+        text_sha256=sha256_of(text),
         chunks=opened.chunks,
         chunk_tokens=context,
         tensors=len(matrix.tensors),
@@ -238,10 +239,3 @@ def _answer(reply: T | EngineFailure) -> T:
     if isinstance(reply, EngineFailure) and reply.kind == "refused":
         raise ImatrixError(reply.message)
     return require(reply)
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from advisor.cli.output import write_json, write_text
+from advisor.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from advisor.bench import BenchPlan
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 1000
 _MAX_NUMBER = 1 << 24  # the engine keeps dozens of bytes for each token of a context before it says no
-_LINE_EVERY_S = 10.0  # of a log file; a terminal's line is rewritten
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?")
 
 
@@ -199,10 +197,11 @@ def bench(file: Path, **given: Any) -> None:
     plan = _plan(given)
     if plan.sustain_minutes is not None and output in ("csv", "llama-bench"):
         raise click.UsageError(f"--sustain has no rows for --output {output}", click.get_current_context())
-    line = _ProgressLine()
+    line = StatusLine()
+    told = _Progress(line)
     try:
         with Engine() as engine:
-            watcher = Watcher(tests=line.test, sustained=line.sustained, run=line.run)
+            watcher = Watcher(tests=told.test, sustained=told.sustained, run=told.run)
             result = run(file, plan, engine, resolve_device(None), watcher)
     except NoisyError as error:
         raise NoisyError(f"{error} (--under-load measures all the same)") from error
@@ -284,14 +283,12 @@ def _tests(
     return tuple(ThroughputTest(prompt, answer, depth) for depth in depths for prompt, answer in kinds)
 
 
-class _ProgressLine:
-    """Where the run is, on stderr: one line rewritten on a terminal, elsewhere a line now and then."""
+class _Progress:
+    """What the run tells, as a line."""
 
-    def __init__(self) -> None:
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._written_s = 0.0
+    def __init__(self, line: StatusLine) -> None:
+        self._line = line
         self._part = ""
-        self._open = False
 
     def run(self, number: int, of: int) -> None:
         self._part = f"settings {number} of {of}, " if of > 1 else ""
@@ -299,33 +296,15 @@ class _ProgressLine:
     def test(self, progress: Progress) -> None:
         if progress.test is None:
             words = {"waiting": "looking whether the machine is quiet", "loading": "loading the model"}
-            self._show(words.get(progress.phase, progress.phase))
+            self._line.show(words.get(progress.phase, progress.phase), milestone=True)
             return
         again = f", again (round {progress.round})" if progress.round > 1 else ""
         left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
-        self._show(
+        self._line.show(
             f"{self._part}test {progress.test_number} of {progress.tests}: {progress.test.name}, "
             f"repetition {progress.repetition} of {progress.repetitions}{again}{left}",
             milestone=progress.repetition == 1,
         )
 
     def sustained(self, passed_s: float, left_s: float) -> None:
-        self._show(f"{passed_s / 60:.1f} min passed, {left_s / 60:.1f} min left", milestone=False)
-
-    def end(self) -> None:
-        if self._open and sys.stderr is not None:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-        self._open = False
-
-    def _show(self, text: str, *, milestone: bool = True) -> None:
-        if sys.stderr is None:
-            return
-        now = time.monotonic()
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text[:79]}")
-            self._open = True
-        elif milestone or now - self._written_s >= _LINE_EVERY_S:
-            sys.stderr.write(f"slm-advisor: {text}\n")
-            self._written_s = now
-        sys.stderr.flush()
+        self._line.show(f"{passed_s / 60:.1f} min passed, {left_s / 60:.1f} min left")

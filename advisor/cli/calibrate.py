@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from advisor.cli.output import narrate, write_json, write_text
+from advisor.cli.output import write_json, write_text
+from advisor.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from advisor.calibration_lab import Step
@@ -28,11 +28,18 @@ def calibrate(as_json: bool) -> None:
     from profiles.resolve import resolve_device
 
     device = resolve_device()
-    line = _Line()
+    line = StatusLine()
+
+    def show(step: Step) -> None:
+        line.show(
+            f"{step.elapsed_s:3.0f} s  measuring {step.what} (at most {step.left_s:.0f} s left)",
+            milestone=True,
+        )
+
     try:
-        calibration = measure(device, report=line.show)
+        calibration = measure(device, report=show)
     finally:
-        line.clear()
+        line.end()
     try:
         path = str(save_calibration(calibration))
     except OSError as error:
@@ -47,23 +54,3 @@ def calibrate(as_json: bool) -> None:
         write_json("calibration", document)
     else:
         write_text(as_text(document))
-
-
-class _Line:
-    """Progress: one line that is rewritten on a terminal, a line for each step elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
-
-    def show(self, step: Step) -> None:
-        text = f"{step.elapsed_s:3.0f} s  measuring {step.what} (at most {step.left_s:.0f} s left)"
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text[:79]}")
-            sys.stderr.flush()
-        else:
-            narrate(text)
-
-    def clear(self) -> None:
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from typing import TYPE_CHECKING
 
 import click
 
 from advisor.cli.options import json_option
 from advisor.cli.output import narrate, write_json, write_text
+from advisor.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from profiles.engine.build import BuildPlan
     from profiles.engine.install import Progress
     from profiles.engine.protocol import EngineVersion
 
-_LINE_EVERY_S = 30.0  # of a log file; a terminal's line is rewritten
+_LINE_EVERY_S = 30.0  # of a log file
 
 
 @click.command(epilog="Example: slm-advisor doctor --json")
@@ -105,9 +104,17 @@ def _install(plan: BuildPlan, before: EngineVersion | None) -> None:
             f"the engine cannot be built with {plan.backend} yet; first: "
             + "; ".join(f"{missing.what} ({missing.install})" for missing in plan.missing)
         )
-    line = _ProgressLine()
+    line, phase = StatusLine(_LINE_EVERY_S), ""
+
+    def show(progress: Progress) -> None:
+        nonlocal phase
+        count = f" {progress.done}/{progress.total}" if progress.total else ""
+        text = f"{progress.phase}{count}, {_clock(progress.elapsed_s)}"
+        line.show(text, milestone=progress.phase != phase)
+        phase = progress.phase
+
     try:
-        after = install(plan, line.show)
+        after = install(plan, show)
     finally:
         line.end()
     write_text(_changes(before, after))
@@ -135,32 +142,6 @@ def _changes(before: EngineVersion | None, after: EngineVersion) -> str:
         lines += ["It can do what the old one could."] if not gained and not lost else []
     lines += [f"Device: {device.name}, {device.description} ({device.backend})" for device in after.devices]
     return "\n".join(lines) + "\n"
-
-
-class _ProgressLine:
-    """How far the build is, on stderr: one line rewritten on a terminal, elsewhere a line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._phase = ""
-        self._written_s = 0.0
-
-    def show(self, progress: Progress) -> None:
-        count = f" {progress.done}/{progress.total}" if progress.total else ""
-        text = f"{progress.phase}{count}, {_clock(progress.elapsed_s)}"
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            return
-        now = time.monotonic()
-        if progress.phase != self._phase or now - self._written_s >= _LINE_EVERY_S:
-            self._phase, self._written_s = progress.phase, now
-            narrate(text)
-
-    def end(self) -> None:
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 def _clock(seconds: float) -> str:

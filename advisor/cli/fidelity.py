@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 
 import click
 
 from advisor.cli.options import json_option
-from advisor.cli.output import narrate, write_json, write_text
-
-_LINE_EVERY_S = 10.0  # where stderr is no terminal
+from advisor.cli.output import write_json, write_text
+from advisor.cli.status import StatusLine
 
 
 def _share(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -71,21 +68,29 @@ def fidelity(
     """
     from advisor.gate import Limits, gate_exit_code, judge
     from advisor.report.fidelity_report import FidelityDocument, fidelity_text
+    from advisor.text import seconds
     from quantize.fidelity import measure_fidelity
     from quantize.texts import HELD_OUT
 
     limits = Limits(max_kld=max_kld, max_ppl_increase=max_ppl_increase, min_same_top=min_same_top)
-    progress = ChunkProgress("compared")
-    measured = measure_fidelity(
-        built,
-        reference,
-        text or HELD_OUT,
-        context=context,
-        chunks=chunks,
-        threads=threads,
-        progress=progress.show,
-    )
-    progress.end()
+    line = StatusLine()
+
+    def show(done: int, total: int, elapsed_s: float) -> None:
+        left = seconds(elapsed_s / done * (total - done))
+        line.show(f"compared {done} of {total} chunks, {left} left")
+
+    try:
+        measured = measure_fidelity(
+            built,
+            reference,
+            text or HELD_OUT,
+            context=context,
+            chunks=chunks,
+            threads=threads,
+            progress=show,
+        )
+    finally:
+        line.end()
     document = FidelityDocument(
         built=str(built),
         reference=str(reference),
@@ -98,29 +103,3 @@ def fidelity(
     else:
         write_text(fidelity_text(document))
     return gate_exit_code(document.verdicts)
-
-
-class ChunkProgress:
-    """Chunks done and time left on stderr: one line kept current on a terminal, else a line now and then."""
-
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._written_s = time.monotonic()
-
-    def show(self, done: int, total: int, elapsed_s: float) -> None:
-        from advisor.text import seconds
-
-        left = seconds(elapsed_s / done * (total - done))
-        line = f"{self._verb} {done} of {total} chunks, {left} left"
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
-        elif time.monotonic() - self._written_s >= _LINE_EVERY_S:
-            self._written_s = time.monotonic()
-            narrate(line)
-
-    def end(self) -> None:
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

@@ -110,7 +110,13 @@ def exit_code(error: BaseException) -> int | None:
         NoisyError,
         ProfilesError,
     )
-    from quantize.errors import EngineMissingError, NoRoomError, QuantizeError, TooLittleMemoryError
+    from quantize.errors import (
+        EngineMissingError,
+        NoRoomError,
+        QuantizeError,
+        TooLittleMemoryError,
+        UnexpectedTensorsError,
+    )
 
     table: tuple[tuple[type[BaseException], int], ...] = (
         (errors.InvalidInputError, 2),
@@ -118,6 +124,7 @@ def exit_code(error: BaseException) -> int | None:
         (errors.NotEnoughEvidenceError, 4),
         (errors.ComponentMissingError, 5),
         (NoRoomError, 3),
+        (UnexpectedTensorsError, 3),
         (EngineMissingError, 5),
         (TooLittleMemoryError, 4),
         (EngineAbsentError, 5),

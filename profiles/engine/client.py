@@ -48,6 +48,8 @@ from profiles.engine.protocol import (
     OpenCalibration,
     OpenComparison,
     OpenContext,
+    Quantize,
+    Quantized,
     QuantizeDryRun,
     QuantizePlan,
     Reply,
@@ -56,6 +58,7 @@ from profiles.engine.protocol import (
     SampleBlocks,
     TakeImatrix,
     TestTiming,
+    TypeChoices,
 )
 
 Answer = TypeVar("Answer", bound=Reply)
@@ -98,10 +101,22 @@ class Engine:
         return self._ask(Describe(), EngineVersion, timeout_s)
 
     def quantize_dry_run(
-        self, path: Path, ftype: int, *, imatrix: bool = False, timeout_s: float | None = None
+        self,
+        path: Path,
+        ftype: int,
+        *,
+        imatrix: bool = False,
+        types: TypeChoices | None = None,
+        timeout_s: float | None = None,
     ) -> QuantizePlan | EngineFailure:
         """The type and exact size that each tensor of the GGUF at `path` would get."""
-        return self._ask(QuantizeDryRun(str(path), ftype, imatrix), QuantizePlan, timeout_s)
+        return self._ask(
+            QuantizeDryRun(str(path), ftype, imatrix, types or TypeChoices()), QuantizePlan, timeout_s
+        )
+
+    def quantize(self, request: Quantize, *, timeout_s: float | None = None) -> Quantized | EngineFailure:
+        """Write a quantized file."""
+        return self._ask(request, Quantized, timeout_s)
 
     def memory(
         self, question: MemoryQuestion, *, timeout_s: float | None = None

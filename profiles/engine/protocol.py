@@ -46,6 +46,17 @@ class EngineVersion(msgspec.Struct, frozen=True, tag=True):
     devices: tuple[EngineDevice, ...] = ()
 
 
+class TypeChoices(msgspec.Struct, frozen=True):
+    """Tensor types (ggml_type) that a user sets against what the file type's mixture would choose.
+
+    `overrides` are regular expressions on tensor names, the first that matches counts.
+    """
+
+    output: int | None = None
+    embedding: int | None = None
+    overrides: tuple[tuple[str, int], ...] = ()
+
+
 class QuantizeDryRun(msgspec.Struct, frozen=True, tag=True):
     """Which type would each tensor of the GGUF at `path` get under `ftype`? Nothing is written.
 
@@ -55,6 +66,23 @@ class QuantizeDryRun(msgspec.Struct, frozen=True, tag=True):
     path: str
     ftype: int
     imatrix: bool = False
+    types: TypeChoices = TypeChoices()
+
+
+class Quantize(msgspec.Struct, frozen=True, tag=True):
+    """Quantize the GGUF at `path` (the first part of one in parts) to `out`, which is overwritten.
+
+    `imatrix` holds the mean squares of each tensor's activations by column, as 32-bit floats. `metadata` is added
+    to the file's own.
+    """
+
+    path: str
+    out: str
+    ftype: int
+    types: TypeChoices = TypeChoices()
+    imatrix: dict[str, bytes] | None = None
+    metadata: dict[str, int | str] = {}
+    threads: Threads | None = None
 
 
 class TensorPlan(msgspec.Struct, frozen=True, array_like=True):
@@ -69,6 +97,12 @@ class QuantizePlan(msgspec.Struct, frozen=True, tag=True):
     """Every tensor of the quantized file, in the engine's order."""
 
     tensors: tuple[TensorPlan, ...]
+
+
+class Quantized(msgspec.Struct, frozen=True, tag=True):
+    """It is written. `fallback` counts tensors whose rows do not fit the type that the mixture chose."""
+
+    fallback: int
 
 
 class MemoryQuestion(msgspec.Struct, frozen=True, tag=True):
@@ -228,9 +262,10 @@ class SampleBlocks(msgspec.Struct, frozen=True, tag=True):
 
 
 class Blocks(msgspec.Struct, frozen=True, tag=True):
-    """The packed bytes by type."""
+    """The packed bytes by type, and the seconds that packing them took on one thread."""
 
     data: dict[str, bytes]
+    seconds: dict[str, float] = {}
 
 
 class MemoryUse(msgspec.Struct, frozen=True, tag=True):
@@ -362,6 +397,7 @@ class EngineFailure(msgspec.Struct, frozen=True, tag=True):
 Request = (
     Describe
     | QuantizeDryRun
+    | Quantize
     | MemoryQuestion
     | LoadModel
     | OpenContext
@@ -377,6 +413,7 @@ Request = (
 Reply = (
     EngineVersion
     | QuantizePlan
+    | Quantized
     | MemoryReport
     | ModelLoaded
     | ContextOpened

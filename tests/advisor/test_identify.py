@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import msgspec
 import pytest
 
 from advisor.catalog import Catalog
-from advisor.identify import identify, sha256_of
+from advisor.identify import identify
 from advisor.load import load_digest
 from quantize.errors import InvalidModelError, UnknownArchitectureError
 from quantize.skeleton import write_skeleton
@@ -63,18 +62,6 @@ def test_what_is_no_model_is_refused(tmp_path: Path, catalog: Catalog) -> None:
         identify(path, catalog)
     with pytest.raises(InvalidModelError, match="no-such"):
         identify(tmp_path / "no-such.gguf", catalog)
-
-
-def test_the_digest_is_the_files_and_progress_is_told(tmp_path: Path) -> None:
-    """As sha256sum says; the last report is the whole file."""
-    path = tmp_path / "file"
-    path.write_bytes(bytes(range(256)) * 40_000)
-    told: list[tuple[int, int]] = []
-    assert sha256_of(path, lambda *now: told.append(now)) == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert len(told) == 3
-    assert told[-1] == (10_240_000, 10_240_000)
-    with pytest.raises(InvalidModelError, match="no-such"):
-        sha256_of(tmp_path / "no-such")
 
 
 def test_a_digest_does_not_depend_on_how_its_architecture_came_about(catalog: Catalog) -> None:

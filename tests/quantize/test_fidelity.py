@@ -100,7 +100,7 @@ def test_models_that_do_not_fit_side_by_side_are_refused_before_they_are_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("llama_cpp")
-    monkeypatch.setattr(module, "_free_bytes", lambda: 100_000_000)
+    monkeypatch.setattr(module, "free_bytes", lambda: 100_000_000)
     with pytest.raises(TooLittleMemoryError, match=r"takes 0\.\d GB, 0\.1 GB are free"):
         measure_fidelity(smollm2(), smollm2(), HELD_OUT)
 

@@ -20,6 +20,7 @@ from profiles.engine.protocol import (
     OpenCalibration,
     OpenComparison,
     OpenContext,
+    Quantize,
     QuantizeDryRun,
     Reply,
     Request,
@@ -42,6 +43,8 @@ def answer(request: Request) -> Reply:
             return version.version()
         case QuantizeDryRun():
             return quantize.quantize_dry_run(request)
+        case Quantize():
+            return quantize.quantize(request)
         case MemoryQuestion():
             return memory.memory(request)
         case LoadModel():

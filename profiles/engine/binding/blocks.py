@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from random import Random
 
 from llama_cpp import _ggml
@@ -28,14 +29,16 @@ def sample_blocks(request: SampleBlocks) -> Blocks:
     draw = Random(0).gauss
     weights = (ctypes.c_float * longest)(*(draw(0, _STANDARD_DEVIATION) for _ in range(longest)))
     importance = (ctypes.c_float * longest)(*([1.0] * longest))
-    data = {}
+    data, seconds = {}, {}
     for name in request.types:
         kind = kinds[name]
         packed = ctypes.create_string_buffer(request.blocks * kind.type_size)
         n_weights = request.blocks * kind.block_size
+        started = time.perf_counter()
         _quantize_chunk(kind.id, weights, packed, 0, 1, n_weights, importance)
+        seconds[name] = time.perf_counter() - started
         data[name] = packed.raw
-    return Blocks(data)
+    return Blocks(data, seconds)
 
 
 _quantize_chunk = _ggml.libggml.ggml_quantize_chunk
