@@ -110,7 +110,13 @@ def exit_code(error: BaseException) -> int | None:
         NoisyError,
         ProfilesError,
     )
-    from quantize.errors import EngineMissingError, NoRoomError, QuantizeError, TooLittleMemoryError
+    from quantize.errors import (
+        EngineMissingError,
+        HubError,
+        NoRoomError,
+        QuantizeError,
+        TooLittleMemoryError,
+    )
 
     table: tuple[tuple[type[BaseException], int], ...] = (
         (errors.InvalidInputError, 2),
@@ -125,6 +131,7 @@ def exit_code(error: BaseException) -> int | None:
         (NoisyError, 4),
         (EngineDownloadError, 6),
         (EngineBuildError, 5),
+        (HubError, 6),
         (QuantizeError, 2),
         (ProfilesError, 2),
         (errors.AdvisorError, 2),

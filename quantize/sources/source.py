@@ -67,7 +67,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         if self.origin == "local":
             noun = "local GGUF" if self.kind == "gguf" else "local folder"
             return f"{noun} {self.path} ({', '.join(parts)})"
-        parts.append(f"{readable_bytes(self.download_bytes)} to download" if self.download_bytes else "cached")
+        parts.append(
+            f"{readable_bytes(self.download_bytes)} to download" if self.download_bytes else "cached"
+        )
         files = self.files[0].name if self.kind == "gguf" else "safetensors"
         if self.kind == "gguf" and len(self.files) > 1:
             files += f" and {len(self.files) - 1} more"
