@@ -175,7 +175,7 @@ class Download:
             if status == 416 or (status == 206 and not self._continues(response.headers)):
                 self._start_over(out)
                 raise TransientError("the server did not send the part that was asked for")
-            if status == 403 and response.history:
+            if status == 403 and response.history and "X-Error-Code" not in response.headers:
                 raise TransientError("the address that the Hub gave for the file was refused")
             self._hub.refuse(response, self._repository, self._file.name)
             if status != 206:

@@ -17,7 +17,8 @@ import msgspec
 from quantize.errors import GatedError, HubError, HubOfflineError, SourceError, SourceNotFoundError
 from quantize.sources.cache import RepositoryCache
 from quantize.sources.choose import Choice, choose_gguf, choose_safetensors
-from quantize.sources.hub import Hub, Listing
+from quantize.sources.hub import Hub
+from quantize.sources.listing import Listing
 from quantize.sources.local import local_source
 from quantize.sources.names import is_repository, is_revision
 from quantize.sources.settings import HubSettings, Patience, hub_settings

@@ -11,13 +11,14 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urljoin
 
 import msgspec
 
 from quantize.errors import GatedError, HubError, SourceError, SourceNotFoundError
-from quantize.sources.names import MAX_FILE_BYTES, is_commit, is_safe, is_sha256
+from quantize.sources.listing import Listing, parse_listing
+from quantize.sources.names import is_commit, is_sha256
 from quantize.sources.settings import HubSettings, Patience
 from quantize.sources.source import SourceFile
 
@@ -25,17 +26,6 @@ T = TypeVar("T")
 _MAX_ANSWER_BYTES = 64_000_000
 _MAX_REDIRECTS = 10
 _TRIES_TO_ASK = 3  # for facts: somebody waits for them
-
-
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the Hub, or the cache, says is in a repository at a commit."""
-
-    commit: str
-    files: tuple[SourceFile, ...]
-    gated: bool = False
-    license: str | None = None
-    weights_by_type: dict[str, int] = {}
-    """Of the safetensors, by their type ("BF16"); empty where it is not said."""
 
 
 class TransientError(Exception):
@@ -71,7 +61,10 @@ class Hub:
                 return _body(response)
 
         about = self._about(repository)
-        return _parsed(persist(self._short_patience, ask, about), about)
+        listing = parse_listing(persist(self._short_patience, ask, about), about)
+        if is_commit(revision) and listing.commit != revision:
+            raise HubError(f"{about} answered with another commit than {revision}")
+        return listing
 
     def facts(self, repository: str, commit: str, name: str) -> SourceFile:
         """Size and hash of one file, from the headers it is served with; also finds out whether it may be had."""
@@ -268,78 +261,3 @@ def _body(response: Any) -> bytes:
         if len(body) > _MAX_ANSWER_BYTES:
             raise HubError("the Hub's answer is larger than any list of files")
     return bytes(body)
-
-
-# --- the list of files, as /api/models answers
-
-_Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_BYTES)]
-_Hash40 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
-_Hash64 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class _Lfs(msgspec.Struct):
-    sha256: _Hash64
-    size: _Size
-
-
-class _Sibling(msgspec.Struct, rename={"blob_id": "blobId"}):
-    rfilename: str
-    size: _Size | None = None
-    blob_id: _Hash40 | None = None
-    lfs: _Lfs | None = None
-
-
-class _Answer(msgspec.Struct, rename={"card": "cardData"}):
-    sha: _Hash40
-    siblings: Annotated[list[_Sibling], msgspec.Meta(max_length=100_000)] = []
-    gated: Any = False
-    disabled: Any = False
-    card: Any = None
-    safetensors: Any = None
-
-
-def _parsed(body: bytes, about: str) -> Listing:
-    try:
-        answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        if body.lstrip()[:1] == b"<":
-            raise HubError(
-                f"{about} answered with a web page: a proxy or a log-in page may be in between"
-            ) from error
-        raise HubError(f"{about} gave an answer that is no list of files ({error})") from error
-    if answer.disabled:
-        raise SourceNotFoundError(f"{about} has been disabled")
-    return Listing(
-        commit=answer.sha,
-        files=tuple(_file(sibling) for sibling in answer.siblings if is_safe(sibling.rfilename)),
-        gated=bool(answer.gated),
-        license=_license(answer.card),
-        weights_by_type=_weights_by_type(answer.safetensors),
-    )
-
-
-def _file(sibling: _Sibling) -> SourceFile:
-    if sibling.lfs is not None:
-        return SourceFile(name=sibling.rfilename, bytes=sibling.lfs.size, sha256=sibling.lfs.sha256)
-    return SourceFile(name=sibling.rfilename, bytes=sibling.size or 0, git_oid=sibling.blob_id)
-
-
-def _license(card: Any) -> str | None:
-    """The licence of a model card: its id, or its own name where the id is only "other"."""
-    if not isinstance(card, dict):
-        return None
-    stated = card.get("license")
-    if stated == "other":
-        stated = card.get("license_name") or stated
-    return stated if isinstance(stated, str) and stated.isprintable() and 0 < len(stated) <= 60 else None
-
-
-def _weights_by_type(facts: Any) -> dict[str, int]:
-    counts = facts.get("parameters") if isinstance(facts, dict) else None
-    if not isinstance(counts, dict):
-        return {}
-    return {
-        str(name): count
-        for name, count in counts.items()
-        if type(count) is int and 0 < count < MAX_FILE_BYTES
-    }
