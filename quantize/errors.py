@@ -11,7 +11,13 @@ QuantizeError
 ├── NotComparableError         two files whose predictions cannot be held against each other
 ├── TooLittleMemoryError       the step needs more memory than there is
 ├── NoRoomError                a disk that has no room for a file
-└── EngineMissingError         llama-cpp-python is not installed
+├── EngineMissingError         llama-cpp-python is not installed
+├── SourceError                weights that cannot be used as the source of a build   exit 2
+│   ├── SourceNotFoundError    nothing to build from, here or on the Hub              exit 2
+│   └── GatedError             a licence to accept, or a token that is not let in     exit 2
+└── HubError                   the Hub did not answer, or not as it should            exit 6
+    ├── HubOfflineError        offline, and what is needed is not in the cache        exit 6
+    └── WrongContentError      what came is not what the Hub had announced            exit 6
 """
 
 
@@ -65,3 +71,27 @@ class NoRoomError(QuantizeError):
 
 class EngineMissingError(QuantizeError):
     """The step needs llama-cpp-python; the message says how to install it."""
+
+
+class SourceError(QuantizeError):
+    """Weights that cannot be the source of a build; the message says which, why, and what would do."""
+
+
+class SourceNotFoundError(SourceError):
+    """No weights to build from; the message says where was looked and what was there."""
+
+
+class GatedError(SourceError):
+    """A repository whose licence must be accepted first; the message says where, and how to show who one is."""
+
+
+class HubError(QuantizeError):
+    """The Hub did not answer, or not as it should; the message says how much is already there."""
+
+
+class HubOfflineError(HubError):
+    """The network must not be used, and what is needed is not in the Hub's cache."""
+
+
+class WrongContentError(HubError):
+    """A downloaded file whose hash or size is not what the Hub had announced; it has been removed."""

@@ -101,40 +101,28 @@ def cli() -> None:
 
 def exit_code(error: BaseException) -> int | None:
     """The exit code of an error raised on purpose, or None for one that was not."""
-    from advisor import errors
-    from profiles.errors import (
-        EngineAbsentError,
-        EngineBuildError,
-        EngineDownloadError,
-        EngineTimeoutError,
-        NoisyError,
-        ProfilesError,
-    )
-    from quantize.errors import (
-        EngineMissingError,
-        NoRoomError,
-        QuantizeError,
-        TooLittleMemoryError,
-        UnexpectedTensorsError,
-    )
+    from advisor import errors as own
+    from profiles import errors as device
+    from quantize import errors as weights
 
     table: tuple[tuple[type[BaseException], int], ...] = (
-        (errors.InvalidInputError, 2),
-        (errors.NothingFitsError, 3),
-        (errors.NotEnoughEvidenceError, 4),
-        (errors.ComponentMissingError, 5),
-        (NoRoomError, 3),
-        (UnexpectedTensorsError, 3),
-        (EngineMissingError, 5),
-        (TooLittleMemoryError, 4),
-        (EngineAbsentError, 5),
-        (EngineTimeoutError, 4),
-        (NoisyError, 4),
-        (EngineDownloadError, 6),
-        (EngineBuildError, 5),
-        (QuantizeError, 2),
-        (ProfilesError, 2),
-        (errors.AdvisorError, 2),
+        (own.InvalidInputError, 2),
+        (own.NothingFitsError, 3),
+        (own.NotEnoughEvidenceError, 4),
+        (own.ComponentMissingError, 5),
+        (weights.NoRoomError, 3),
+        (weights.UnexpectedTensorsError, 3),
+        (weights.TooLittleMemoryError, 4),
+        (weights.EngineMissingError, 5),
+        (weights.HubError, 6),
+        (device.EngineAbsentError, 5),
+        (device.EngineTimeoutError, 4),
+        (device.NoisyError, 4),
+        (device.EngineDownloadError, 6),
+        (device.EngineBuildError, 5),
+        (weights.QuantizeError, 2),
+        (device.ProfilesError, 2),
+        (own.AdvisorError, 2),
     )
     for kind, code in table:
         if isinstance(error, kind):

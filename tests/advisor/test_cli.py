@@ -177,7 +177,19 @@ def test_a_closed_stdout_ends_cleanly() -> None:
     assert b"Exception" not in done.stderr
 
 
-HEAVY = ("llama_cpp", "torch", "gguf", "textual", "huggingface_hub", "numpy", "scipy", "cpuinfo", "rich")
+HEAVY = (
+    "llama_cpp",
+    "torch",
+    "gguf",
+    "textual",
+    "huggingface_hub",
+    "httpx2",
+    "httpx",
+    "numpy",
+    "scipy",
+    "cpuinfo",
+    "rich",
+)
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("recommend", *PHONE, "--json"), ("profile", "--json")])
