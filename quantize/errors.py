@@ -10,6 +10,10 @@ QuantizeError
 ├── OccupiedError              the build's folder exists, or another build is at it
 ├── NotComparableError         two files whose predictions cannot be held against each other
 ├── TooLittleMemoryError       the step needs more memory than there is
+├── ConversionError            safetensors that cannot be converted, or a result that is not what it must be
+├── ConverterInstallError      the converter's environment could not be made     exit 5
+│   └── ConverterDownloadError what it consists of could not be fetched          exit 6
+├── ConverterMissingError      the converter's environment is not installed      exit 5
 ├── NoRoomError                a disk that has no room for a file
 ├── EngineMissingError         llama-cpp-python is not installed
 ├── SourceError                weights that cannot be used as the source of a build   exit 2
@@ -63,6 +67,30 @@ class NotComparableError(QuantizeError):
 
 class TooLittleMemoryError(QuantizeError):
     """The step needs more memory than there is now; the message gives both amounts."""
+
+
+class ConversionError(QuantizeError):
+    """A model folder that cannot be converted, or a result that lacks something; the message says what to do."""
+
+
+class ConverterInstallError(QuantizeError):
+    """What happened, pip's words, what to do, and where the whole output is."""
+
+    def __init__(
+        self, message: str, log: str | None = None, words: tuple[str, ...] = (), advice: str | None = None
+    ) -> None:
+        lines = [message, *(f"    {word}" for word in words)]
+        lines += [f"  what to do: {advice}"] if advice else []
+        lines += [f"  the whole output: {log}"] if log else []
+        super().__init__("\n".join(lines))
+
+
+class ConverterDownloadError(ConverterInstallError):
+    """Part of the converter's environment could not be fetched."""
+
+
+class ConverterMissingError(QuantizeError):
+    """The step needs the converter's environment; the message names the command that installs it."""
 
 
 class NoRoomError(QuantizeError):

@@ -7,23 +7,19 @@ output goes to a log file; a callback hears of each step, and every second while
 from __future__ import annotations
 
 import os
-import queue
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
 import msgspec
 
+from profiles.child import NETWORK_FAILURE, PIP_SETTINGS, end_group, output_lines, start
 from profiles.engine.build import BuildPlan
 from profiles.engine.client import Engine
 from profiles.engine.installed import DISTRIBUTION, installed_engine
@@ -32,8 +28,6 @@ from profiles.errors import EngineBuildError, EngineDownloadError
 from profiles.orderly_end import orderly_end
 
 Phase = Literal["downloading", "configuring", "compiling", "packing", "trying", "installing"]
-_GRACE_S = 5.0  # between asking the compilers to end and ending them
-_TICK_S = 1.0  # between two reports while pip says nothing
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -154,25 +148,13 @@ def _run(
     """
     step: tuple[Phase, int, int] = (phase, 0, 0)
     tell(*step)
-    # pip's own settings stay: an index of the company's, a proxy. The progress bar would only fill the log.
-    settings = {"PIP_PROGRESS_BAR": "off", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, **settings, **environment},
-            start_new_session=True,
-        )
+        process = start(command, {**PIP_SETTINGS, **environment})
     except OSError as error:
         raise EngineBuildError(f"{command[0]} cannot be started: {error.strerror}", log.name) from error
     assert process.stdout is not None
     try:
-        for line in _lines(process.stdout):
+        for line in output_lines(process.stdout):
             if line is None:
                 tell(*step)
                 continue
@@ -183,33 +165,11 @@ def _run(
                 tell(*step)
         code = process.wait()
     except BaseException:
-        _end_group(process)
+        end_group(process)
         raise
     log.flush()
     if code != 0:
         raise _failure(what, Path(log.name).read_text("utf-8", "replace"), code, log.name)
-
-
-def _lines(output: IO[str]) -> Iterator[str | None]:
-    """The lines of `output` as they come, and None for each `_TICK_S` without one."""
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        with output:
-            for line in output:
-                lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            line = lines.get(timeout=_TICK_S)
-        except queue.Empty:
-            yield None
-            continue
-        if line is None:
-            return
-        yield line
 
 
 def _progress(line: str) -> tuple[Phase, int, int] | None:
@@ -220,23 +180,6 @@ def _progress(line: str) -> tuple[Phase, int, int] | None:
     if percent:
         return "compiling", int(percent[1]), 100
     return next(((phase, 0, 0) for pattern, phase in _PHASES if pattern.search(line)), None)
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """End a process and all it started: asked first, so that pip puts back what it has moved, then without asking."""
-    if sys.platform == "win32":
-        process.kill()
-        process.wait()
-        return
-    try:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)
-    finally:  # a second Ctrl-C must not leave compilers behind
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 # --- what went wrong ----------------------------------------------------------------------------------------
@@ -266,17 +209,13 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (r"Could NOT find Vulkan|SPIRV-Headers", "the Vulkan development files are incomplete"),
     (r"No CMAKE_CXX_COMPILER|CMAKE_CXX_COMPILER not set", "install a C++ compiler"),
 )
-_NETWORK = re.compile(
-    r"Temporary failure in name resolution|Name or service not known|NewConnectionError|ConnectTimeout"
-    r"|Network is unreachable|No matching distribution found|ProxyError|ReadTimeout",
-)
 
 
 def _failure(what: str, output: str, code: int, log: str) -> EngineBuildError:
     lines = output.splitlines()
     telling = [line.strip() for line in lines if _ERROR.search(line) and not _NOISE.search(line)]
     words = tuple(dict.fromkeys(telling))[-_MEANINGFUL_LINES:] or tuple(lines[-_MEANINGFUL_LINES:])
-    if _NETWORK.search(output) and not any(_progress(line) for line in lines):
+    if NETWORK_FAILURE.search(output) and not any(_progress(line) for line in lines):
         return EngineDownloadError(
             f"{DISTRIBUTION} could not be downloaded; what was installed is still there", log, words
         )

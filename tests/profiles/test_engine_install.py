@@ -105,7 +105,7 @@ def test_progress_names_the_phase_and_counts_the_files(tmp_path: Path) -> None:
 
 
 def test_while_pip_is_silent_the_time_still_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("profiles.engine.install._TICK_S", 0.05)
+    monkeypatch.setattr("profiles.child.TICK_S", 0.05)
     seen: list[Progress] = []
     script = """
         import time
