@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from profiles.data_folder import write_whole
 from quantize.errors import InvalidModelError
 from quantize.fidelity import Fidelity
 from quantize.workspace import MARK
@@ -101,7 +100,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `manifest.json` into `folder`."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    write_whole(folder / MARK, text + b"\n")
+    (folder / MARK).write_bytes(text + b"\n")
 
 
 def read_manifest(path: Path) -> Manifest:

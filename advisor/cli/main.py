@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "estimate",
         "Memory, speed and quality of one deployment, or of many.",
     ),
+    "build": ("advisor.cli.build", "build", "Quantize a model here, and say what that cost."),
     "bench": ("advisor.cli.bench", "bench", "Run a model file here: speed, first token, memory."),
     "probe": ("advisor.cli.probe", "probe", "Time a model here without downloading it."),
     "calibrate": (
@@ -115,6 +116,9 @@ def exit_code(error: BaseException) -> int | None:
         (weights.TooLittleMemoryError, 4),
         (weights.EngineMissingError, 5),
         (weights.HubError, 6),
+        (weights.ConverterMissingError, 5),
+        (weights.ConverterDownloadError, 6),
+        (weights.ConverterInstallError, 5),
         (device.EngineAbsentError, 5),
         (device.EngineTimeoutError, 4),
         (device.NoisyError, 4),

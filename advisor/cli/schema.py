@@ -18,6 +18,8 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "estimate-line": ("advisor.estimate", "Line"),
     "estimate-error-line": ("advisor.estimate", "ErrorLine"),
     "bench": ("advisor.report.bench_documents", "BenchDocument"),
+    "build": ("quantize.manifest", "Manifest"),
+    "build-plan": ("advisor.report.build_report", "PlanDocument"),
     "catalog-list": ("advisor.report.catalog_documents", "CatalogListDocument"),
     "catalog-model": ("advisor.report.catalog_documents", "CatalogModelDocument"),
     "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),

@@ -1,0 +1,221 @@
+"""What a build will need, from the model's size and this device, before anything is downloaded.
+
+Memory and disk follow from the sizes. Time is estimated stage by stage: reading a text from the speed of prompts
+here, quantizing from how fast the engine packs a few blocks of each type here. What depends on the connection or on
+a disk that nobody has measured is left open.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from advisor.catalog import Model
+from advisor.deployment_speed import predict_for
+from advisor.estimate import choose_place, make_settings
+from advisor.memory import estimate_memory
+from advisor.target import Place, Target
+from advisor.text import amount
+from profiles.engine.client import Engine
+from profiles.throughput import require
+from quantize.build import Order, Stage
+from quantize.errors import NoRoomError, TooLittleMemoryError
+from quantize.fidelity import CONTEXT, ROWS_AT_ONCE, free_bytes
+from quantize.gguf import ExpectedTensor
+from quantize.sources.settings import hub_settings
+from quantize.types import TENSOR_TYPES
+
+_SAMPLED_BLOCKS = 1021
+_PACKED_BY_COPYING = frozenset({"F32", "F16", "BF16"})
+_BYTES_PER_TOKEN = (3.0, 4.5)  # of a text of prose and code, with vocabularies of 49,152 and 262,144 tokens
+_QUANTIZE_FACTOR = (0.8, 2.0)  # real weights and importance against the sample; reading and writing
+_PROCESS_BYTES = 150_000_000  # of a worker: Python, the engine, its threads
+_IMATRIX_BYTES = 32 << 20
+_KEPT_FREE = 64 << 20  # that a disk keeps for others
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Seconds: the likeliest, and the ends of the range that four of five builds fall into."""
+
+    value: float
+    low: float
+    high: float
+
+
+class StageNeed(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage. `seconds` None: that cannot be told before; `memory_bytes` at its peak, without the page cache."""
+
+    stage: Stage
+    seconds: Span | None
+    memory_bytes: int
+
+
+class Preflight(msgspec.Struct, frozen=True, kw_only=True):
+    """What all stages need together. Disk is counted where it is needed: the Hub's cache, and the build's folder."""
+
+    stages: tuple[StageNeed, ...]
+    download_bytes: int
+    cache: str | None
+    cache_free_bytes: int | None
+    disk_bytes: int
+    disk_free_bytes: int
+    result_bytes: int
+    memory_bytes: int
+    memory_free_bytes: int | None
+
+    @property
+    def seconds(self) -> Span | None:
+        """Of the stages whose time can be told."""
+        known = [need.seconds for need in self.stages if need.seconds is not None]
+        if not known:
+            return None
+        return Span(*(sum(getattr(one, name) for one in known) for name in ("value", "low", "high")))
+
+
+def preflight(order: Order, model: Model, target: Target, engine: Engine) -> Preflight:
+    """What the build of `order` needs on the device of `target`. Takes about a second. Raises EngineError."""
+    result = sum(tensor.bytes for tensor in order.expected.values())
+    full = 2 * sum(tensor.elements for tensor in order.expected.values())
+    converted = full if order.source.kind == "safetensors" else 0
+    stages = tuple(_stages(order, model, target, engine, full))
+    out = _existing(order.target.parent)
+    cache = hub_settings().cache if order.source.origin == "hub" else None
+    return Preflight(
+        stages=stages,
+        download_bytes=order.source.download_bytes,
+        cache=str(cache) if cache else None,
+        cache_free_bytes=shutil.disk_usage(_existing(cache)).free if cache else None,
+        disk_bytes=converted + result + (_IMATRIX_BYTES if order.has_imatrix else 0),
+        disk_free_bytes=shutil.disk_usage(out).free,
+        result_bytes=result,
+        memory_bytes=max(need.memory_bytes for need in stages),
+        memory_free_bytes=free_bytes(),
+    )
+
+
+def check_preflight(needs: Preflight, order: Order) -> None:
+    """Raise NoRoomError or TooLittleMemoryError for a build that would run into a wall."""
+    out = _existing(order.target.parent)
+    disk = needs.disk_bytes + _KEPT_FREE
+    if needs.cache is not None and _same_disk(Path(needs.cache), out):
+        disk += needs.download_bytes
+    if disk > needs.disk_free_bytes:
+        raise NoRoomError(
+            f"the build needs {amount(disk, up=True)} in {out}, which has {amount(needs.disk_free_bytes)} free; "
+            "free some, or give --out on another disk"
+        )
+    if needs.cache_free_bytes is not None and needs.download_bytes + _KEPT_FREE > needs.cache_free_bytes:
+        raise NoRoomError(
+            f"the download needs {amount(needs.download_bytes, up=True)} in {needs.cache}, which has "
+            f"{amount(needs.cache_free_bytes)} free; free some, or set HF_HOME to a folder on another disk"
+        )
+    free = needs.memory_free_bytes
+    if free is None:
+        return
+    for need in needs.stages:
+        if need.memory_bytes > free:
+            ways = {"imatrix": "--no-imatrix does without it", "fidelity": "--no-fidelity does without it"}
+            raise TooLittleMemoryError(
+                f"the stage '{need.stage}' needs {amount(need.memory_bytes, up=True)} of memory, {amount(free)} are "
+                f"free: close other programs{'; ' + ways[need.stage] if need.stage in ways else ''}"
+            )
+
+
+def _stages(order: Order, model: Model, target: Target, engine: Engine, full: int) -> list[StageNeed]:
+    largest = max(tensor.elements for tensor in order.expected.values())
+    needs = [StageNeed(stage="source", seconds=None, memory_bytes=_PROCESS_BYTES)]
+    if order.ready:
+        return [*needs, StageNeed(stage="check", seconds=Span(0.1, 0.05, 1.0), memory_bytes=_PROCESS_BYTES)]
+    if order.source.kind == "safetensors":
+        # A tensor is read, turned into floats and written before the next one is.
+        needs.append(StageNeed(stage="convert", seconds=None, memory_bytes=3 * _PROCESS_BYTES + 8 * largest))
+    place = choose_place(target, "cpu")
+    if order.calibration_text is not None:
+        reading = _reading(order, model, target, place, order.calibration_text, ("F16",))
+        memory = _running(model, place, "F16", CONTEXT)
+        needs.append(StageNeed(stage="imatrix", seconds=reading, memory_bytes=memory))
+    needs.append(
+        StageNeed(
+            stage="quantize",
+            seconds=_quantizing(order.expected, target, engine, order.threads),
+            # The tensor as floats, as the source has it and as it becomes.
+            memory_bytes=_PROCESS_BYTES + 8 * largest,
+        )
+    )
+    if order.fidelity_text is not None:
+        both = ("F16", order.recipe.preset)
+        reading = _reading(order, model, target, place, order.fidelity_text, both)
+        memory = sum(_running(model, place, quant, ROWS_AT_ONCE) for quant in both)
+        needs.append(StageNeed(stage="fidelity", seconds=reading, memory_bytes=memory))
+    return needs
+
+
+def _reading(
+    order: Order, model: Model, target: Target, place: Place, text: Path, quants: tuple[str, ...]
+) -> Span | None:
+    """To process the text, in chunks, with the model at each of these quantizations."""
+    arch = model.architecture
+    assert arch is not None
+    most, fewest = (text.stat().st_size / size for size in _BYTES_PER_TOKEN)
+    totals = [0.0, 0.0, 0.0]
+    for quant in quants:
+        settings = make_settings(place, model, context_length=CONTEXT, threads=order.threads)
+        pp, _ = predict_for(
+            arch,
+            model.variant(quant),
+            target,
+            place,
+            settings,
+            grade="measured",
+            n_prompt=CONTEXT,
+            n_gen=0,
+        )
+        if pp is None:
+            return None
+        totals[0] += math.sqrt(most * fewest) / pp.value
+        totals[1] += fewest / pp.high
+        totals[2] += most / pp.low
+    return Span(*totals)
+
+
+def _running(model: Model, place: Place, quant: str, micro_batch: int) -> int:
+    """Memory of the model that reads a chunk: weights, cache and buffers."""
+    settings = make_settings(place, model, context_length=CONTEXT, micro_batch=micro_batch)
+    assert model.architecture is not None
+    return estimate_memory(model.architecture, model.variant(quant), settings, backend="cpu").host_bytes
+
+
+def _quantizing(
+    expected: Mapping[str, ExpectedTensor], target: Target, engine: Engine, threads: int | None
+) -> Span:
+    """Packing every weight, at the rate at which the engine packs a few blocks of its type on one thread."""
+    weights: dict[str, int] = {}
+    for tensor in expected.values():
+        weights[tensor.type] = weights.get(tensor.type, 0) + tensor.elements
+    types = sorted(weights.keys() - _PACKED_BY_COPYING)
+    if not types:
+        return Span(1.0, 0.2, 10.0)
+    blocks = require(engine.sample_blocks(types, _SAMPLED_BLOCKS))
+    alone = sum(
+        weights[kind] * blocks.seconds[kind] / (_SAMPLED_BLOCKS * TENSOR_TYPES[kind].block_size)
+        for kind in types
+    )
+    cpu = target.device.cpu
+    together = alone / (threads or cpu.usable_threads or os.cpu_count() or 1)
+    low, high = _QUANTIZE_FACTOR
+    return Span(together, low * together, high * together)
+
+
+def _existing(path: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return _existing(one).stat().st_dev == _existing(other).stat().st_dev
