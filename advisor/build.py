@@ -10,6 +10,7 @@ from advisor.catalog import Model
 from advisor.errors import InvalidInputError, NotEnoughEvidenceError
 from advisor.sizes import SizesError, tensor_types
 from profiles.engine.client import Engine
+from profiles.throughput import require
 from quantize.architecture import tensors
 from quantize.build import Order
 from quantize.gguf import RESIZED_BY_IMATRIX, WITHOUT_IMATRIX, ExpectedTensor, Recipe
@@ -92,6 +93,7 @@ def expected_tensors(model: Model, preset: str, engine: Engine) -> dict[str, Exp
     if arch is None or model.unsupported is not None:
         raise NotEnoughEvidenceError(f"{model.name}: {model.unsupported or 'its tensors are not known'}")
     model.variant(preset)  # a preset that makes no sense for it is refused here
+    require(engine.version())
     try:
         types = tensor_types(arch, preset, engine)
     except SizesError as error:

@@ -23,7 +23,8 @@ from advisor.target import Place, Target
 from advisor.text import amount
 from profiles.engine.client import Engine
 from profiles.throughput import require
-from quantize.build import Order, Stage
+from quantize.build import Order
+from quantize.build_steps import Stage
 from quantize.errors import NoRoomError, TooLittleMemoryError
 from quantize.fidelity import CONTEXT, ROWS_AT_ONCE, free_bytes
 from quantize.gguf import ExpectedTensor

@@ -11,21 +11,18 @@ the source, the manifest. What decides the result is in the `Order`; nothing dep
 from __future__ import annotations
 
 import math
-import re
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from profiles.engine.client import Engine
 from profiles.engine.protocol import MemoryQuestion
 from profiles.throughput import require
+from quantize.build_steps import Progress, Report, Steps
 from quantize.convert import convert, find_converter, install_converter
 from quantize.errors import QuantizationError
 from quantize.fidelity import Fidelity, measure_fidelity
@@ -33,42 +30,15 @@ from quantize.gguf import Expected, ExpectedTensor, Recipe, check_tensors, plann
 from quantize.gguf_header import read_header
 from quantize.hashes import sha256_of
 from quantize.imatrix import Imatrix, collect_imatrix, read_imatrix
-from quantize.manifest import (
-    FileNote,
-    ImatrixNote,
-    Manifest,
-    ModelNote,
-    RecipeNote,
-    SourceNote,
-    write_manifest,
-)
-from quantize.sources.fetch import fetch
-from quantize.sources.source import Fetched, FetchProgress, Source
+from quantize.manifest import FileNote, ImatrixNote, Manifest, ModelNote, RecipeNote, write_manifest
+from quantize.sources.source import Fetched, Source
 from quantize.types import PRESETS
 from quantize.workspace import workspace
 
-Stage = Literal[
-    "source", "converter", "convert", "imatrix", "quantize", "check", "fidelity", "bench", "copy", "done"
-]
-Unit = Literal["bytes", "chunks", "parts"]
-
 IMATRIX_FILE = "imatrix.gguf"
-_LICENSE = re.compile(r"(licen[cs]e|notice|use[_-]policy)", re.IGNORECASE)
 
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a build is. `done` of `total` in `unit`; total None where that is not known."""
-
-    stage: Stage
-    done: int = 0
-    total: int | None = None
-    unit: Unit = "bytes"
-    seconds: float = 0.0  # of this stage so far
-    note: str = ""
-
-
-Report = Callable[[Progress], None]
 Bench = Callable[[Path], dict[str, Any]]
+"""Runs the built file and gives what was measured."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,27 +93,18 @@ def build(
 
 
 class _Build:
-    """The steps, and what they have found so far. `folder` becomes the target, `temporary` goes."""
+    """The steps, and what they have found so far."""
 
     def __init__(self, order: Order, engine: Engine, folder: Path, report: Report) -> None:
         self._order = order
         self._engine = engine
-        self._folder = folder
-        self._temporary = folder / "temporary"
+        self._steps = Steps(folder, report)
         self._file = folder / order.file_name
-        self._report = report
-        self._seconds: dict[str, float] = {}
         self._tools: dict[str, str] = {}
         self._notes: list[str] = []
 
     def run(self, bench: Bench | None) -> Manifest:
-        self._temporary.mkdir()
-        with self._stage("source"):
-            fetched = fetch(
-                self._order.source,
-                lambda now: self._tell("source", now.done_bytes, now.total_bytes, now.note or now.name),
-            )
-        licenses = self._licenses(fetched)
+        fetched = self._steps.fetch(self._order.source)
         imatrix: ImatrixNote | None = None
         fidelity: Fidelity | None = None
         if self._order.ready:
@@ -156,55 +117,71 @@ class _Build:
             self._quantize(source, matrix)
             self._check(expected)
             fidelity = self._fidelity(source)
-        measured = self._bench(bench)
-        shutil.rmtree(self._temporary)
-        return self._manifest(fetched, licenses, imatrix, fidelity, measured)
+        measured = None
+        if bench is not None:
+            with self._steps.stage("bench"):
+                measured = bench(self._file)
+        shutil.rmtree(self._steps.temporary)
+        return self._manifest(fetched, imatrix, fidelity, measured)
 
-    # --- the steps ------------------------------------------------------------------------------------------------
+    def _copy(self, fetched: Fetched) -> None:
+        """A published file, out of the Hub's cache."""
+        (part, *more) = [file for file in fetched.files if file.name.endswith(".gguf")]
+        if more:
+            raise QuantizationError(
+                f"{part.name} is one of {1 + len(more)} parts; without --ready the variant is built here, in one"
+            )
+        with self._steps.stage("copy"):
+            shutil.copyfile(part.path, self._file)
 
     def _full_precision(self, fetched: Fetched) -> Path:
         """The source as a GGUF with the model's tensors: as it is, or converted."""
-        parts = [file.path for file in fetched.files if file.name.endswith(".gguf")]
-        source = fetched.path
-        if self._order.source.kind == "safetensors":
-            converter = find_converter()
-            if converter is None:
-                with self._stage("converter"):
-                    converter = install_converter(
-                        lambda now: self._tell(
-                            "converter", now.done_bytes, None, f"{now.phase} {now.what}".strip()
-                        )
-                    )
-            source = self._temporary / "source.gguf"
-            with self._stage("convert"):
-                facts = convert(
-                    fetched.path,
-                    source,
-                    converter=converter,
-                    report=lambda now: self._tell("convert", now.done_bytes, now.total_bytes, now.phase),
-                )
-            self._tools |= facts.converter
+        if fetched.source.kind == "safetensors":
+            source = self._convert(fetched.path)
             parts = [source]
+        else:
+            source = fetched.path
+            parts = [file.path for file in fetched.files if file.name.endswith(".gguf")]
         check_tensors(parts, self._order.expected, types=False)
+        return source
+
+    def _convert(self, folder: Path) -> Path:
+        steps, converter = self._steps, find_converter()
+        if converter is None:
+            with steps.stage("converter"):
+                converter = install_converter(
+                    lambda now: steps.tell(
+                        "converter", now.done_bytes, None, f"{now.phase} {now.what}".strip()
+                    )
+                )
+        source = steps.temporary / "source.gguf"
+        with steps.stage("convert"):
+            facts = convert(
+                folder,
+                source,
+                converter=converter,
+                report=lambda now: steps.tell("convert", now.done_bytes, now.total_bytes, now.phase),
+            )
+        self._tools |= facts.converter
         return source
 
     def _imatrix(self, source: Path) -> tuple[Imatrix | None, ImatrixNote | None]:
         order = self._order
+        out = self._steps.folder / IMATRIX_FILE
         if order.imatrix is not None:
-            matrix = read_imatrix(order.imatrix)
-            shutil.copyfile(order.imatrix, self._folder / IMATRIX_FILE)
-            return matrix, _imatrix_note(matrix, sha256_of(order.imatrix))
+            shutil.copyfile(order.imatrix, out)
+            matrix = read_imatrix(out)
+            return matrix, _imatrix_note(matrix, sha256_of(out))
         if order.calibration_text is None:
             return None, None
-        out = self._folder / IMATRIX_FILE
-        with self._stage("imatrix"):
+        with self._steps.stage("imatrix"):
             facts = collect_imatrix(
                 self._engine,
                 source,
                 order.calibration_text,
                 out,
                 threads=order.threads,
-                progress=lambda done, total, _: self._tell("imatrix", done, total, unit="chunks"),
+                progress=self._steps.chunks("imatrix"),
             )
         matrix = read_imatrix(out)
         return matrix, _imatrix_note(matrix, facts.sha256, facts.text_sha256, facts.partial)
@@ -226,9 +203,9 @@ class _Build:
         return expected
 
     def _quantize(self, source: Path, matrix: Imatrix | None) -> None:
-        order = self._order
+        order, steps = self._order, self._steps
         total = sum(tensor.bytes for tensor in order.expected.values())
-        with self._stage("quantize"):
+        with steps.stage("quantize"):
             quantize_gguf(
                 self._engine,
                 source,
@@ -237,26 +214,12 @@ class _Build:
                 imatrix=matrix,
                 imatrix_name=IMATRIX_FILE,
                 threads=order.threads,
-                progress=lambda done, _: self._tell("quantize", min(done, total), total),
+                progress=lambda done, _: steps.tell("quantize", min(done, total), total),
             )
-
-    def _fetching(self, now: FetchProgress) -> None:
-        note = now.note or f"{now.phase} {now.name}"
-        self._tell("source", now.done_bytes, now.total_bytes, note)
-
-    def _copy(self, fetched: Fetched) -> None:
-        """A published file, out of the Hub's cache."""
-        (part, *more) = fetched.files
-        if more:
-            raise QuantizationError(
-                f"{part.name} is one of {len(fetched.files)} parts; without --ready the variant is built here, in one"
-            )
-        with self._stage("copy"):
-            shutil.copyfile(part.path, self._file)
 
     def _check(self, expected: Expected) -> None:
         """Every tensor is what it must be, and the engine takes the file."""
-        with self._stage("check"):
+        with self._steps.stage("check"):
             check_tensors([self._file], expected)
             require(self._engine.memory(MemoryQuestion(str(self._file), n_ctx=512)))
 
@@ -264,94 +227,53 @@ class _Build:
         order = self._order
         if order.fidelity_text is None:
             return None
-        with self._stage("fidelity"):
+        with self._steps.stage("fidelity"):
             measured = measure_fidelity(
                 self._file,
                 source,
                 order.fidelity_text,
                 threads=order.threads,
-                progress=lambda done, total, _: self._tell("fidelity", done, total, unit="chunks"),
+                progress=self._steps.chunks("fidelity"),
             )
         # The manifest travels; the text's place on this machine means nothing elsewhere.
         return msgspec.structs.replace(measured, text=order.fidelity_text.name)
 
-    def _bench(self, bench: Bench | None) -> dict[str, Any] | None:
-        if bench is None:
-            return None
-        with self._stage("bench"):
-            return bench(self._file)
-
-    def _licenses(self, fetched: Fetched) -> tuple[str, ...]:
-        """Copy the licence beside the file: whoever gets the one must get the other."""
-        names = []
-        for file in fetched.files:
-            if _LICENSE.match(Path(file.name).name):
-                shutil.copyfile(file.path, self._folder / Path(file.name).name)
-                names.append(Path(file.name).name)
-        return tuple(names)
-
-    # --- telling --------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _stage(self, stage: Stage) -> Iterator[None]:
-        self._started = time.monotonic()
-        self._tell(stage)
-        yield
-        self._seconds[stage] = round(time.monotonic() - self._started, 2)
-
-    def _tell(
-        self, stage: Stage, done: int = 0, total: int | None = None, note: str = "", *, unit: Unit = "bytes"
-    ) -> None:
-        seconds = time.monotonic() - self._started
-        self._report(Progress(stage=stage, done=done, total=total, unit=unit, seconds=seconds, note=note))
-
     def _manifest(
         self,
         fetched: Fetched,
-        licenses: tuple[str, ...],
         imatrix: ImatrixNote | None,
         fidelity: Fidelity | None,
         bench: dict[str, Any] | None,
     ) -> Manifest:
-        order, source, header = self._order, self._order.source, read_header(self._file)
+        order, recipe, header = self._order, self._order.recipe, read_header(self._file)
         by_type: Counter[str] = Counter()
         for tensor in header.tensors:
             by_type[tensor.type] += tensor.bytes
-        elements = sum(math.prod(tensor.shape) for tensor in header.tensors)
         version = require(self._engine.version())
-        self._tools |= {"llama-cpp-python": version.package, "llama.cpp": version.commit or "unknown"}
-        return Manifest(
+        return self._steps.manifest(
             tool_version=order.tool_version,
-            built_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            model=msgspec.structs.replace(order.model, license_files=licenses),
+            model=order.model,
             variant=order.variant,
             files=(FileNote(name=self._file.name, bytes=header.file_bytes, sha256=sha256_of(self._file)),),
-            bytes_by_type=dict(by_type.most_common()),
-            bits_per_weight=round(8 * sum(by_type.values()) / elements, 4),
-            source=SourceNote(
-                kind=source.kind,
-                origin=source.origin,
-                path=str(source.path) if source.path else None,
-                repository=source.repository,
-                revision=source.revision,
-                endpoint=source.endpoint,
-                precision=fetched.precision,
-                license=source.license,
-                files=tuple(FileNote(name=f.name, bytes=f.bytes, sha256=f.sha256) for f in fetched.files),
-            ),
+            bytes_by_type=by_type,
+            elements=sum(math.prod(tensor.shape) for tensor in header.tensors),
+            fetched=fetched,
             recipe=RecipeNote(
                 method="published" if order.ready else "gguf",
-                preset=order.recipe.preset,
-                output_type=order.recipe.output_type,
-                embedding_type=order.recipe.embedding_type,
-                overrides=order.recipe.overrides,
+                preset=recipe.preset,
+                output_type=recipe.output_type,
+                embedding_type=recipe.embedding_type,
+                overrides=recipe.overrides,
                 imatrix=imatrix,
             ),
-            tools=self._tools,
+            tools={
+                **self._tools,
+                "llama-cpp-python": version.package,
+                "llama.cpp": version.commit or "unknown",
+            },
             fidelity=fidelity,
             bench=bench,
-            seconds=self._seconds,
-            notes=(*source.notes, *self._notes),
+            notes=tuple(self._notes),
         )
 
 

@@ -37,7 +37,7 @@ RESIZED_BY_IMATRIX = frozenset({"Q4_0", "Q5_0", "IQ4_NL", "IQ4_XS"})
 """Presets whose mixture is another, about 1% larger or smaller, with an importance matrix."""
 
 _POLL_S = 0.2
-_SHOWN = 5  # tensors that an error names
+_SHOWN = 3  # tensors that an error names
 
 Progress = Callable[[int, float], None]
 """Bytes written so far, and the seconds that took."""

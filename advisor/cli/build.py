@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from profiles.engine.client import Engine
-    from quantize.build import Progress
+    from quantize.build_steps import Progress
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -62,8 +62,9 @@ def schema_of(name: str) -> dict[str, Any]:
             "tool_version": text,
             "catalog_version": text,
         }
-        top["properties"] = {**envelope, **top["properties"]}
-        top["required"] = [*envelope, *top.get("required", [])]
+        # A manifest has some of the envelope's fields itself, since it also lies beside its file.
+        top["properties"] = {**envelope, **top["properties"], **envelope}
+        top["required"] = list(dict.fromkeys([*envelope, *top.get("required", [])]))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": name,

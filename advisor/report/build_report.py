@@ -8,7 +8,8 @@ import msgspec
 
 from advisor.preflight import Preflight, Span
 from advisor.text import amount, seconds
-from quantize.build import Order, Progress, Stage
+from quantize.build import Order
+from quantize.build_steps import Progress, Stage
 from quantize.manifest import Manifest
 
 _STAGES: dict[Stage, str] = {
