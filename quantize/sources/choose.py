@@ -25,6 +25,7 @@ _TAG = re.compile(
     r"(?:^|[-._])(?P<dynamic>UD[-_])?(?P<tag>BF16|FP?16|FP?32|MXFP4(?:_MOE)?|I?Q\d(?:_[A-Z0-9]+)*)$",
     re.IGNORECASE,
 )
+_AFTER_THE_TAG = re.compile(r"[-_](it|instruct|chat)$", re.IGNORECASE)  # Google's "gemma-4-E2B_q4_0-it"
 # Words in a file's name that say it is something else than the model whose name does not have them.
 _OTHER_THINGS = {
     *("mmproj", "projector", "imatrix", "lora", "adapter", "vocab", "vocoder", "wavtokenizer"),
@@ -92,7 +93,7 @@ def tag_of(stem: str) -> str | None:
     such as Unsloth's dynamic "UD-Q4_K_XL".
     """
     path = PurePosixPath(stem)
-    for text in (path.name, path.parent.name):
+    for text in (_AFTER_THE_TAG.sub("", path.name), path.parent.name):
         match = _TAG.search(text)
         if match is None:
             continue
