@@ -109,8 +109,8 @@ class Hub:
 
     @property
     def cdn_url(self) -> str:
-        """Where large files are served."""
-        return f"http://127.0.0.1:{self._servers[1].server_port}"
+        """Where large files are served: on another host, as far as a client can tell."""
+        return f"http://localhost:{self._servers[1].server_port}"
 
     def fail(
         self,
