@@ -11,6 +11,7 @@ import errno
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from quantize.sources.source import SourceFile
 from quantize.units import readable_bytes
 
 _READ_BYTES = 1 << 20
+_LOCK_S = 1.0  # between two words to whoever waits for another process
 
 
 class Digest:
@@ -99,7 +101,13 @@ class Download:
         try:
             lock = self._cache.lock(self._file)
             lock.parent.mkdir(parents=True, exist_ok=True)
-            with WeakFileLock(lock):
+            with ExitStack() as held:
+                while True:
+                    try:
+                        held.enter_context(WeakFileLock(lock, timeout=_LOCK_S))
+                        break
+                    except TimeoutError:
+                        self._waiting("another process is downloading it")
                 return self._locked()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

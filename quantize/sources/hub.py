@@ -180,7 +180,7 @@ class Hub:
         except OfflineModeIsEnabled as error:
             raise HubError("HF_HUB_OFFLINE is set: unset it to use the network") from error
         except HTTPError as error:
-            raise TransientError(self._scrubbed(error)) from None
+            raise TransientError(f"the connection failed ({self._scrubbed(error)})") from None
 
     def _scrubbed(self, error: Exception) -> str:
         text = re.sub(r"https?://\S+", "an address", str(error) or type(error).__name__)
@@ -191,7 +191,13 @@ class Hub:
         if not self._token_read:
             from huggingface_hub import get_token
 
-            token = get_token() if self.settings.use_token else None
+            try:
+                token = get_token() if self.settings.use_token else None
+            except Exception as error:  # a log-in that is renewed over the network can fail in many ways
+                raise SourceError(
+                    f"the token for the Hub cannot be had ({type(error).__name__}): set HF_TOKEN, or log in again "
+                    "with 'hf auth login'"
+                ) from error
             if token is not None and not re.fullmatch(r"[!-~]+", token):
                 raise SourceError(
                     "the token for the Hub has characters that no token has: set HF_TOKEN again"

@@ -387,6 +387,40 @@ def test_a_hub_that_is_not_there_is_a_network_error(monkeypatch: pytest.MonkeyPa
         plan(GGUFS)
 
 
+def test_a_download_waits_for_another_process_that_has_the_file(serve: Serve) -> None:
+    """Whoever holds the Hub's own lock; what it has brought is not brought again."""
+    hub = serve({GGUFS: Repo({"Model-1B-BF16.gguf": LARGE})})
+    source = plan(GGUFS)
+    cache = RepositoryCache(hub_settings().cache, GGUFS)
+    lock, blob = cache.lock(source.files[0]), cache.blob(source.files[0])
+    lock.parent.mkdir(parents=True)
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom filelock import FileLock\n"
+        "with FileLock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        other.stdout.readline()
+        told: list[FetchProgress] = []
+
+        def finish_the_other(progress: FetchProgress) -> None:
+            told.append(progress)
+            if progress.phase == "waiting" and not other.stdin.closed:
+                blob.parent.mkdir(parents=True)
+                blob.write_bytes(LARGE)
+                other.stdin.close()
+
+        fetched = fetch(source, finish_the_other, patience=HURRIED)
+    assert fetched.path.read_bytes() == LARGE
+    assert fetched.downloaded_bytes == 0
+    assert "another process is downloading it" in {progress.note for progress in told}
+    assert hub.gets() == hub.gets("/api/")
+
+
 # --- when what comes is wrong
 
 

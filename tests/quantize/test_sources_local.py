@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,25 @@ def test_the_weights_of_a_users_own_model_may_be_a_path(tmp_path: Path) -> None:
     (tmp_path / "mine.gguf").write_bytes(tiny_gguf())
     source = find_source(None, weights=str(tmp_path / "mine.gguf"))
     assert source.path == tmp_path / "mine.gguf"
+
+
+def test_a_path_of_a_users_own_model_that_is_gone_is_named() -> None:
+    with pytest.raises(SourceNotFoundError, match=r"/gone/mine\.gguf does not exist"):
+        find_source(None, weights="/gone/mine.gguf")
+
+
+def test_local_weights_need_nothing_of_huggingface_hub(tmp_path: Path) -> None:
+    """Nor of numpy: only headers are read."""
+    (tmp_path / "mine.gguf").write_bytes(tiny_gguf())
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom quantize.sources.fetch import fetch\n"
+        "from quantize.sources.find import find_source\n"
+        "fetch(find_source(Path(sys.argv[1]), weights=None))\n"
+        "print({'huggingface_hub', 'httpx', 'httpx2', 'numpy', 'gguf'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "mine.gguf")]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=60, check=True)
+    assert done.stdout == "set()\n"
 
 
 # --- folders
