@@ -1,6 +1,6 @@
 """Bring one file of the Hub into its cache, going on where an earlier try was cut.
 
-huggingface_hub's own download starts anew in every process (since its release 2 it keeps no partial file), and files
+huggingface_hub's own download starts anew in every process (release 2.4 keeps no partial file), and files
 here have gigabytes: so the bytes are taken by HTTP with a range, hashed on the way, and moved into the cache only once
 their hash is what the Hub had announced. Xet, which has no half files, is not used.
 """
@@ -212,12 +212,14 @@ class Download:
 
     def _check_whole(self, headers: Mapping[str, str]) -> None:
         """A web page instead of the file must not be mixed with what is here."""
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise self._wrong_size("a web page")
         length = headers.get("Content-Length", "")
         if length.isdecimal() and "Content-Encoding" not in headers and int(length) != self._file.bytes:
             raise self._wrong_size(f"{int(length):,} bytes")
 
     def _wrong_size(self, what: str) -> WrongContentError:
         return WrongContentError(
-            f"{self._file.name} of {self._repository} comes with {what} instead of {self._file.bytes:,}: "
+            f"{self._file.name} of {self._repository} comes as {what} instead of {self._file.bytes:,} bytes: "
             "a proxy or a log-in page may be in between"
         )

@@ -25,7 +25,8 @@ from quantize.sources.source import SourceFile
 T = TypeVar("T")
 _MAX_ANSWER_BYTES = 64_000_000
 _MAX_REDIRECTS = 10
-_TRIES_TO_ASK = 3  # for facts: somebody waits for them
+# For facts: somebody sits in front of a plan, and sees nothing while it waits.
+_TRIES_TO_ASK, _WAIT_TO_ASK_S = 3, 30.0
 
 
 class TransientError(Exception):
@@ -42,7 +43,11 @@ class Hub:
     def __init__(self, settings: HubSettings, patience: Patience) -> None:
         self.settings = settings
         self.patience = patience
-        self._short_patience = msgspec.structs.replace(patience, tries=min(patience.tries, _TRIES_TO_ASK))
+        self._short_patience = msgspec.structs.replace(
+            patience,
+            tries=min(patience.tries, _TRIES_TO_ASK),
+            longest_wait_s=min(patience.longest_wait_s, _WAIT_TO_ASK_S),
+        )
         self._token: str | None = None
         self._token_read = False
 
