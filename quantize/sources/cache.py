@@ -8,7 +8,6 @@ is found by every other tool that uses the cache, and the other way round.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +53,7 @@ class RepositoryCache:
         return file.bytes - here if here <= file.bytes else file.bytes
 
     def link(self, commit: str, file: SourceFile) -> Path:
-        """Let the snapshot point to the blob; a copy where the file system has no links. Returns the pointer."""
+        """Let the snapshot point to the blob, or hold it where the file system has no links. Returns the pointer."""
         pointer, blob = self.pointer(commit, file.name), self.blob(file)
         if _size(pointer) == file.bytes:
             return pointer
@@ -63,7 +62,7 @@ class RepositoryCache:
         try:
             pointer.symlink_to(os.path.relpath(blob, pointer.parent))
         except OSError:
-            shutil.copyfile(blob, pointer)
+            blob.replace(pointer)
         return pointer
 
     def remove(self, commit: str, file: SourceFile) -> None:

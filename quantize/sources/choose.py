@@ -15,8 +15,8 @@ import msgspec
 from quantize.errors import UnknownPresetError
 from quantize.sources.names import is_safe, part_of
 from quantize.sources.safetensors import INDEX
-from quantize.sources.source import SourceFile
-from quantize.types import parse_preset
+from quantize.sources.source import PRECISIONS, SourceFile
+from quantize.types import TENSOR_TYPES, parse_preset
 
 MAX_HTTP_BYTES = 50_000_000_000
 """The Hub serves larger files only through Xet, which cannot go on with a half of one."""
@@ -25,13 +25,13 @@ _TAG = re.compile(
     r"(?:^|[-._])(?P<dynamic>UD[-_])?(?P<tag>BF16|FP?16|FP?32|MXFP4(?:_MOE)?|I?Q\d(?:_[A-Z0-9]+)*)$",
     re.IGNORECASE,
 )
+_AFTER_THE_TAG = re.compile(r"[-_](it|instruct|chat)$", re.IGNORECASE)  # Google's "gemma-4-E2B_q4_0-it"
 # Words in a file's name that say it is something else than the model whose name does not have them.
 _OTHER_THINGS = {
     *("mmproj", "projector", "imatrix", "lora", "adapter", "vocab", "vocoder", "wavtokenizer"),
     *("draft", "eagle", "eagle3", "mtp", "qat"),
 }
-_WIDTH = {"F32": 4, "F16": 2, "BF16": 2}  # bytes of a weight
-# A file at full precision is this much of (weights x width): norms and an untied head make it larger, and what
+# A file at full precision is this much of (weights x bytes of each): norms and an untied head make it larger, and what
 # leaves most weights quantized under the name of F16 makes it smaller.
 _LEAST, _MOST = 0.8, 1.6
 
@@ -57,7 +57,7 @@ def choose_gguf(
     With `parameters` a file of full precision must have a size that many weights can have.
     """
     own_words = _words(repository if model is None else model)
-    if model is not None and "qat" in _words(repository) - own_words and set(wanted) <= set(_WIDTH):
+    if model is not None and "qat" in _words(repository) - own_words and set(wanted) <= PRECISIONS.keys():
         return f"{repository} holds weights that were trained again for a quantization"
     candidates: dict[str, list[Choice]] = {}
     for stem, parts in _groups(files, ".gguf"):
@@ -92,7 +92,7 @@ def tag_of(stem: str) -> str | None:
     such as Unsloth's dynamic "UD-Q4_K_XL".
     """
     path = PurePosixPath(stem)
-    for text in (path.name, path.parent.name):
+    for text in (_AFTER_THE_TAG.sub("", path.name), path.parent.name):
         match = _TAG.search(text)
         if match is None:
             continue
@@ -124,9 +124,9 @@ def _groups(files: Iterable[SourceFile], ending: str) -> list[tuple[str, tuple[S
 
 
 def _size_fits(choice: Choice, parameters: int | None) -> bool:
-    if parameters is None or choice.tag not in _WIDTH or not all(file.bytes for file in choice.files):
+    if parameters is None or choice.tag not in PRECISIONS or not all(file.bytes for file in choice.files):
         return True
-    share = sum(file.bytes for file in choice.files) / (parameters * _WIDTH[choice.tag])
+    share = sum(file.bytes for file in choice.files) / (parameters * TENSOR_TYPES[choice.tag].type_size)
     return _LEAST <= share <= _MOST
 
 

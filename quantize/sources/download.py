@@ -1,6 +1,6 @@
 """Bring one file of the Hub into its cache, going on where an earlier try was cut.
 
-huggingface_hub's own download starts anew in every process (since its release 2 it keeps no partial file), and files
+huggingface_hub's own download starts anew in every process (release 2.4 keeps no partial file), and files
 here have gigabytes: so the bytes are taken by HTTP with a range, hashed on the way, and moved into the cache only once
 their hash is what the Hub had announced. Xet, which has no half files, is not used.
 """
@@ -11,6 +11,7 @@ import errno
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,35 +22,40 @@ from quantize.sources.source import SourceFile
 from quantize.units import readable_bytes
 
 _READ_BYTES = 1 << 20
+_LOCK_S = 1.0  # between two words to whoever waits for another process
 
 
 class Digest:
-    """SHA-256 of what passes, and the hash that git gives a file of that size."""
+    """SHA-256 of what passes and, for a file the Hub has in git, the hash that git gives it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, file: SourceFile) -> None:
+        self._file = file
         self._sha256 = hashlib.sha256()
-        self._git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        self._git = None
+        if file.git_oid is not None:
+            self._git = hashlib.sha1(b"blob %d\0" % file.bytes, usedforsecurity=False)
 
     def update(self, data: bytes) -> None:
         """Take more bytes."""
         self._sha256.update(data)
-        self._git.update(data)
+        if self._git is not None:
+            self._git.update(data)
 
     @property
     def sha256(self) -> str:
         """Of all bytes so far."""
         return self._sha256.hexdigest()
 
-    def fits(self, file: SourceFile) -> bool:
+    def fits(self) -> bool:
         """True where the bytes are those that the Hub announced; without a hash from it, any are."""
-        if file.sha256 is not None:
-            return self.sha256 == file.sha256
-        return file.git_oid is None or self._git.hexdigest() == file.git_oid
+        if self._file.sha256 is not None:
+            return self.sha256 == self._file.sha256
+        return self._git is None or self._git.hexdigest() == self._file.git_oid
 
 
 def hash_file(path: Path, file: SourceFile, moved: Callable[[int], None]) -> Digest:
     """The hashes of the file at `path`; `moved` hears of each piece."""
-    digest = Digest(file.bytes)
+    digest = Digest(file)
     try:
         with path.open("rb") as source:
             while data := source.read(_READ_BYTES):
@@ -81,7 +87,7 @@ class Download:
         self._waiting = waiting
         self._cache = RepositoryCache(hub.settings.cache, repository)
         self._here = 0
-        self._digest = Digest(file.bytes)
+        self._digest = Digest(file)
         self.received_bytes = 0
 
     def run(self) -> str:
@@ -95,7 +101,13 @@ class Download:
         try:
             lock = self._cache.lock(self._file)
             lock.parent.mkdir(parents=True, exist_ok=True)
-            with WeakFileLock(lock):
+            with ExitStack() as held:
+                while True:
+                    try:
+                        held.enter_context(WeakFileLock(lock, timeout=_LOCK_S))
+                        break
+                    except TimeoutError:
+                        self._waiting("another process is downloading it")
                 return self._locked()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -113,17 +125,17 @@ class Download:
         blob.parent.mkdir(parents=True, exist_ok=True)
         if blob.is_file():  # another process was faster
             digest = hash_file(blob, self._file, self._moved)
-            if digest.fits(self._file):
+            if digest.fits():
                 return digest.sha256
             self._moved(-blob.stat().st_size)
             blob.unlink()
         with partial.open("ab+") as out:
             resumed = self._take_up(out)
             self._complete(out)
-            if not self._digest.fits(self._file) and resumed:
+            if not self._digest.fits() and resumed:
                 self._start_over(out)  # what an earlier run left may have been the trouble
                 self._complete(out)
-        if not self._digest.fits(self._file):
+        if not self._digest.fits():
             partial.unlink()
             raise WrongContentError(
                 f"{self._file.name} of {self._repository} came with another hash than the Hub announces "
@@ -147,7 +159,7 @@ class Download:
         out.truncate(0)
         self._moved(-self._here)
         self._here = 0
-        self._digest = Digest(self._file.bytes)
+        self._digest = Digest(self._file)
 
     def _complete(self, out: BinaryIO) -> None:
         if self._here == self._file.bytes:
@@ -200,12 +212,14 @@ class Download:
 
     def _check_whole(self, headers: Mapping[str, str]) -> None:
         """A web page instead of the file must not be mixed with what is here."""
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise self._wrong_size("a web page")
         length = headers.get("Content-Length", "")
         if length.isdecimal() and "Content-Encoding" not in headers and int(length) != self._file.bytes:
             raise self._wrong_size(f"{int(length):,} bytes")
 
     def _wrong_size(self, what: str) -> WrongContentError:
         return WrongContentError(
-            f"{self._file.name} of {self._repository} comes with {what} instead of {self._file.bytes:,}: "
+            f"{self._file.name} of {self._repository} comes as {what} instead of {self._file.bytes:,} bytes: "
             "a proxy or a log-in page may be in between"
         )

@@ -215,6 +215,6 @@ def _hashed(path: Path, file: SourceFile, counter: _Counter) -> FetchedFile | No
     """The file with its hash, or None where that is not the one it should have."""
     counter.tell(file.name)
     digest = hash_file(path, file, lambda n: counter.move(file.name, n))
-    if not digest.fits(file):
+    if not digest.fits():
         return None
     return FetchedFile(name=file.name, path=path, bytes=file.bytes, sha256=digest.sha256)

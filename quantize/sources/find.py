@@ -22,9 +22,7 @@ from quantize.sources.listing import Listing
 from quantize.sources.local import local_source
 from quantize.sources.names import is_repository, is_revision
 from quantize.sources.settings import HubSettings, Patience, hub_settings
-from quantize.sources.source import Precision, Source, SourceFile
-
-_PRECISIONS: dict[str, Precision] = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
+from quantize.sources.source import PRECISIONS, Source, SourceFile
 
 _Chooser = Callable[[str, Listing], Choice | str]
 
@@ -51,7 +49,7 @@ def find_source(
     """
     if path is not None:
         return local_source(path)
-    if weights is not None and not is_repository(weights) and Path(weights).expanduser().exists():
+    if weights is not None and not is_repository(weights):
         return local_source(Path(weights).expanduser())
     search = _Search(revision, offline, settings, patience)
 
@@ -93,7 +91,7 @@ def _safetensors(repository: str, listing: Listing) -> Choice | str:
     counts = listing.weights_by_type
     if counts:
         most = max(counts, key=lambda kind: counts[kind])
-        if most not in _PRECISIONS:
+        if most not in PRECISIONS:
             return f"{repository} holds {most} weights: they are quantized already"
     return choose_safetensors(repository, listing.files)
 
@@ -132,6 +130,7 @@ class _Search:
                 self._gated = error
                 self._note(f"{repository} is gated, without access")
             except SourceNotFoundError as error:
+                self._listings[repository] = ()
                 self._note(str(error))
         raise self._failure(preset)
 
@@ -165,7 +164,7 @@ class _Search:
             self._hub.facts(repository, listing.commit, missing[-1].name)
         if self._unreachable is not None:
             self._note(f"the Hub could not be asked ({self._unreachable}); taken from the cache")
-        counts = {kind: n for kind, n in listing.weights_by_type.items() if kind in _PRECISIONS}
+        counts = {kind: n for kind, n in listing.weights_by_type.items() if kind in PRECISIONS}
         stated = max(counts, key=lambda kind: counts[kind]) if counts else ""
         return Source(
             kind="gguf" if choice.tag else "safetensors",
@@ -175,7 +174,7 @@ class _Search:
             revision=listing.commit,
             branch=self._revision,
             endpoint=self._settings.shown_endpoint,
-            precision=None if preset else _PRECISIONS.get(choice.tag or stated),
+            precision=None if preset else PRECISIONS.get(choice.tag or stated),
             preset=preset,
             license=listing.license,
             download_bytes=sum(cache.missing_bytes(listing.commit, file) for file in files),

@@ -25,7 +25,8 @@ from quantize.sources.source import SourceFile
 T = TypeVar("T")
 _MAX_ANSWER_BYTES = 64_000_000
 _MAX_REDIRECTS = 10
-_TRIES_TO_ASK = 3  # for facts: somebody waits for them
+# For facts: somebody sits in front of a plan, and sees nothing while it waits.
+_TRIES_TO_ASK, _WAIT_TO_ASK_S = 3, 30.0
 
 
 class TransientError(Exception):
@@ -42,7 +43,11 @@ class Hub:
     def __init__(self, settings: HubSettings, patience: Patience) -> None:
         self.settings = settings
         self.patience = patience
-        self._short_patience = msgspec.structs.replace(patience, tries=min(patience.tries, _TRIES_TO_ASK))
+        self._short_patience = msgspec.structs.replace(
+            patience,
+            tries=min(patience.tries, _TRIES_TO_ASK),
+            longest_wait_s=min(patience.longest_wait_s, _WAIT_TO_ASK_S),
+        )
         self._token: str | None = None
         self._token_read = False
 
@@ -180,7 +185,7 @@ class Hub:
         except OfflineModeIsEnabled as error:
             raise HubError("HF_HUB_OFFLINE is set: unset it to use the network") from error
         except HTTPError as error:
-            raise TransientError(self._scrubbed(error)) from None
+            raise TransientError(f"the connection failed ({self._scrubbed(error)})") from None
 
     def _scrubbed(self, error: Exception) -> str:
         text = re.sub(r"https?://\S+", "an address", str(error) or type(error).__name__)
@@ -191,7 +196,13 @@ class Hub:
         if not self._token_read:
             from huggingface_hub import get_token
 
-            token = get_token() if self.settings.use_token else None
+            try:
+                token = get_token() if self.settings.use_token else None
+            except Exception as error:  # a log-in that is renewed over the network can fail in many ways
+                raise SourceError(
+                    f"the token for the Hub cannot be had ({type(error).__name__}): set HF_TOKEN, or log in again "
+                    "with 'hf auth login'"
+                ) from error
             if token is not None and not re.fullmatch(r"[!-~]+", token):
                 raise SourceError(
                     "the token for the Hub has characters that no token has: set HF_TOKEN again"

@@ -9,9 +9,7 @@ from quantize.gguf_header import Header, read_header
 from quantize.sources.choose import COMPANIONS
 from quantize.sources.names import part_of
 from quantize.sources.safetensors import precision_of, weight_files
-from quantize.sources.source import Precision, Source, SourceFile
-
-_FULL: dict[str, Precision] = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
+from quantize.sources.source import PRECISIONS, Precision, Source, SourceFile
 
 
 def local_source(path: Path) -> Source:
@@ -94,11 +92,11 @@ def full_precision(path: Path, headers: tuple[Header, ...]) -> Precision:
                 by_type[tensor.type] = by_type.get(tensor.type, 0) + tensor.bytes
     if not by_type:
         raise SourceError(f"{path} has no weight matrices: it is no model to quantize")
-    lossy = {kind: size for kind, size in by_type.items() if kind not in _FULL}
+    lossy = {kind: size for kind, size in by_type.items() if kind not in PRECISIONS}
     if lossy:
         most = max(lossy, key=lambda kind: lossy[kind])
         raise SourceError(
             f"{path} is quantized already (mostly {most}): quantizing it again loses quality a second time, and "
             "nothing measured with it would be true of the model; use an F32, F16 or BF16 GGUF, or safetensors"
         )
-    return _FULL[max(by_type, key=lambda kind: by_type[kind])]
+    return PRECISIONS[max(by_type, key=lambda kind: by_type[kind])]

@@ -22,7 +22,7 @@ def is_repository(text: str) -> bool:
 
 def is_revision(text: str) -> bool:
     """True for what can be a branch, a tag or a commit ("main", "refs/pr/4")."""
-    return _REVISION.fullmatch(text) is not None and not text.endswith("/")
+    return _REVISION.fullmatch(text) is not None and is_safe(text)
 
 
 def is_commit(text: str) -> bool:

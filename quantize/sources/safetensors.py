@@ -14,14 +14,13 @@ import msgspec
 
 from quantize.errors import SourceError
 from quantize.sources.names import is_safe
-from quantize.sources.source import Precision
+from quantize.sources.source import PRECISIONS, Precision
+from quantize.types import TENSOR_TYPES
 
 INDEX = "model.safetensors.index.json"
 
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit
 _MAX_JSON_BYTES = 64_000_000
-_FULL: dict[str, Precision] = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
-_WIDTH = {"F32": 4, "F16": 2, "BF16": 2}  # bytes of an element
 _ENDINGS_OF_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -96,10 +95,10 @@ def precision_of(folder: Path, names: tuple[str, ...]) -> Precision:
     for name in names:
         for kind, size in _bytes_by_type(folder / name).items():
             by_type[kind] = by_type.get(kind, 0) + size
-    full = {kind: size for kind, size in by_type.items() if kind in _FULL}
+    full = {kind: size for kind, size in by_type.items() if kind in PRECISIONS}
     if not full or 2 * sum(full.values()) < sum(by_type.values()):
         raise SourceError(_already(folder, max(by_type, key=lambda kind: by_type[kind], default="nothing")))
-    return _FULL[max(full, key=lambda kind: full[kind])]
+    return PRECISIONS[max(full, key=lambda kind: full[kind])]
 
 
 def _already(folder: Path, what: str) -> str:
@@ -155,7 +154,7 @@ def _bytes_by_type(path: Path) -> dict[str, int]:
     end = 0
     for tensor in tensors:
         first, last = tensor.data_offsets
-        width = _WIDTH.get(tensor.dtype)
+        width = TENSOR_TYPES[tensor.dtype].type_size if tensor.dtype in PRECISIONS else None
         if first > last or (width is not None and last - first != width * math.prod(tensor.shape)):
             raise SourceError(f"{path} has a damaged header: a tensor has not the size of its shape")
         end = max(end, last)

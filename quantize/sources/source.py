@@ -14,6 +14,9 @@ Kind = Literal["gguf", "safetensors"]
 Origin = Literal["local", "hub"]
 Precision = Literal["F32", "F16", "BF16"]
 
+PRECISIONS: dict[str, Precision] = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
+"""The types of full precision by their name in GGUF and in safetensors."""
+
 
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a source, by its name in the folder or repository ("BF16/x-00001-of-00002.gguf")."""

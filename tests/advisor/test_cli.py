@@ -12,8 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from advisor.cli.main import run
+from advisor.cli.main import exit_code, run
 from advisor.cli.schema import SCHEMAS, schema_of
+from quantize.errors import GatedError, HubError, HubOfflineError, SourceNotFoundError, WrongContentError
 
 
 @pytest.fixture
@@ -175,6 +176,20 @@ def test_a_closed_stdout_ends_cleanly() -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SourceNotFoundError("no weights"), 2),
+        (GatedError("accept the licence"), 2),
+        (HubError("cut"), 6),
+        (HubOfflineError("not in the cache"), 6),
+        (WrongContentError("another hash"), 6),
+    ],
+)
+def test_trouble_with_weights_has_the_exit_code_of_its_kind(error: Exception, code: int) -> None:
+    assert exit_code(error) == code
 
 
 HEAVY = (

@@ -88,6 +88,8 @@ class Hub:
         self.requests: list[Seen] = []
         self.ignore_ranges = False
         """Answer a request for a part with the whole, as some proxies do."""
+        self.chunked = False
+        """Send content in chunks, without its length."""
         self._failures: list[_Failure] = []
         self._lock = threading.Lock()
         self._servers: list[_Server] = []
@@ -109,8 +111,8 @@ class Hub:
 
     @property
     def cdn_url(self) -> str:
-        """Where large files are served."""
-        return f"http://127.0.0.1:{self._servers[1].server_port}"
+        """Where large files are served: on another host, as far as a client can tell."""
+        return f"http://localhost:{self._servers[1].server_port}"
 
     def fail(
         self,
@@ -330,11 +332,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes, headers: dict[str, str], *, content: bool = False) -> None:
         self.seen.status = status
         self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **headers}.items():
+        chunked = content and self.server.hub.chunked
+        framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
+        for key, value in {**framing, **headers}.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "HEAD":
             return
+        if chunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         cut = self.server.hub.next_failure(self.seen.path, content=True) if content else None
         self.wfile.write(body if cut is None else body[: cut.cut_after])
         if cut is not None:

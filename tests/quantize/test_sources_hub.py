@@ -170,6 +170,16 @@ def test_a_mirror_without_hashes_in_its_lists_is_asked_for_each(serve: Serve) ->
     assert [seen.method for seen in hub.requests] == ["GET", "HEAD"]
 
 
+def test_a_mirror_that_never_says_a_hash_is_not_believed(serve: Serve) -> None:
+    repo = Repo({"Model-1B-F16.gguf": LARGE})
+    hub = serve({GGUFS: repo})
+    listed = {"sha": repo.commit, "siblings": [{"rfilename": "Model-1B-F16.gguf"}]}
+    hub.fail("/api/", body=json.dumps(listed).encode())
+    hub.fail("/resolve/", body=LARGE)
+    with pytest.raises(HubError, match="does not say the size and hash of Model-1B-F16"):
+        plan(GGUFS)
+
+
 # --- fetching
 
 
@@ -387,6 +397,40 @@ def test_a_hub_that_is_not_there_is_a_network_error(monkeypatch: pytest.MonkeyPa
         plan(GGUFS)
 
 
+def test_a_download_waits_for_another_process_that_has_the_file(serve: Serve) -> None:
+    """Whoever holds the Hub's own lock; what it has brought is not brought again."""
+    hub = serve({GGUFS: Repo({"Model-1B-BF16.gguf": LARGE})})
+    source = plan(GGUFS)
+    cache = RepositoryCache(hub_settings().cache, GGUFS)
+    lock, blob = cache.lock(source.files[0]), cache.blob(source.files[0])
+    lock.parent.mkdir(parents=True)
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom filelock import FileLock\n"
+        "with FileLock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        other.stdout.readline()
+        told: list[FetchProgress] = []
+
+        def finish_the_other(progress: FetchProgress) -> None:
+            told.append(progress)
+            if progress.phase == "waiting" and not other.stdin.closed:
+                blob.parent.mkdir(parents=True)
+                blob.write_bytes(LARGE)
+                other.stdin.close()
+
+        fetched = fetch(source, finish_the_other, patience=HURRIED)
+    assert fetched.path.read_bytes() == LARGE
+    assert fetched.downloaded_bytes == 0
+    assert "another process is downloading it" in {progress.note for progress in told}
+    assert hub.gets() == hub.gets("/api/")
+
+
 # --- when what comes is wrong
 
 
@@ -428,10 +472,27 @@ def test_a_web_page_instead_of_a_file_spoils_nothing(serve: Serve, tmp_path: Pat
     source = plan(GGUFS)
     with pytest.raises(HubError):
         bring(source)
-    hub.fail("/resolve/", body=b"<html>Please log in</html>")
-    with pytest.raises(WrongContentError, match="a proxy or a log-in page may be in between"):
+    page = b"<html>Please log in</html>"
+    for length in (0, len(LARGE)):
+        hub.fail("/resolve/", body=page.ljust(length))
+        with pytest.raises(WrongContentError, match="a proxy or a log-in page may be in between"):
+            bring(source)
+    assert partials(tmp_path)[0].read_bytes() == LARGE[:1000]
+    hub.fail("/resolve/", body=page, headers={"Content-Type": "application/octet-stream"})
+    with pytest.raises(WrongContentError, match="comes as 26 bytes instead of"):
         bring(source)
     assert partials(tmp_path)[0].read_bytes() == LARGE[:1000]
+
+
+def test_more_bytes_than_announced_are_not_taken(serve: Serve, tmp_path: Path) -> None:
+    """Of an answer that does not say its length."""
+    hub = serve({GGUFS: Repo({"Model-1B-BF16.gguf": LARGE})})
+    hub.repos[GGUFS].swapped["Model-1B-BF16.gguf"] = LARGE * 3
+    source = plan(GGUFS)
+    hub.chunked = True
+    with pytest.raises(WrongContentError, match="comes as more bytes instead of"):
+        bring(source)
+    assert all(partial.stat().st_size <= len(LARGE) for partial in partials(tmp_path))
 
 
 LIST = {"sha": "a" * 40, "siblings": [{"rfilename": "Model-1B-BF16.gguf", "size": 5, "blobId": "b" * 40}]}
@@ -584,6 +645,15 @@ def test_what_does_not_exist_or_is_private_looks_alike_without_a_token(serve: Se
     assert plan().repository == MODEL
 
 
+def test_a_token_without_the_right_to_read_is_named(serve: Serve, log_in: LogIn) -> None:
+    """A fine-grained token, made for something else."""
+    hub = serve({MODEL: Repo(tiny_model())})
+    log_in(TOKEN)
+    hub.fail("/api/", status=403, headers={"X-Error-Message": "the token lacks a right"})
+    with pytest.raises(SourceError, match="does not let this token read maker/Model-1B"):
+        plan()
+
+
 # --- revisions and the cache
 
 
@@ -654,6 +724,22 @@ def test_a_hub_that_cannot_be_reached_leaves_the_cache(serve: Serve, monkeypatch
     assert source.download_bytes == 0
     assert "the Hub could not be asked" in source.notes[-1]
     assert bring(source).path.read_bytes() == LARGE
+
+
+def test_a_file_system_without_links_holds_the_files_themselves(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    hub = serve({MODEL: Repo(tiny_model(shards=2))})
+    fetched = bring(plan())
+    assert not any(file.path.is_symlink() for file in fetched.files)
+    again = bring(plan())
+    assert (again.files, again.downloaded_bytes) == (fetched.files, 0)
+    assert fetch(plan(offline=True), offline=True).files == fetched.files
+    assert len(hub.gets("model-00001")) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_named(
