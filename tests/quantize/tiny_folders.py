@@ -117,7 +117,7 @@ def _write_smollm2(folder: Path) -> int:
     _write_json(
         folder / "tokenizer_config.json",
         {
-            "tokenizer_class": "GPT2Tokenizer",
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": "<|im_start|>",
             "eos_token": "<|im_end|>",
             "unk_token": "<|endoftext|>",
