@@ -29,6 +29,7 @@ from profiles.orderly_end import orderly_end
 from quantize.architecture import from_hf_config, parameter_count, tensors
 from quantize.converter.checks import check_result
 from quantize.converter.environment import (
+    INSTALL_COMMAND,
     RUNNER,
     Converter,
     ConverterPlan,
@@ -44,6 +45,7 @@ from quantize.errors import ConversionError, InvalidModelError, NoRoomError, Unk
 from quantize.gguf_header import Header, read_header
 
 __all__ = [
+    "INSTALL_COMMAND",
     "ConversionFacts",
     "ConvertProgress",
     "Converter",
@@ -54,6 +56,7 @@ __all__ = [
     "converter_plan",
     "expected_bytes",
     "find_converter",
+    "full_precision",
     "install_converter",
     "memory_bytes",
     "read_folder",

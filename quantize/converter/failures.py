@@ -63,13 +63,12 @@ def failure(code: int, said: str, model: ModelFolder, converter: str) -> Quantiz
     if _CODE.search(said):
         return ConversionError(f"{start}{_code(model)}")
     words = _last_words(said) or f"    exit code {code}, and it said nothing"
-    for pattern, what, advice in _MEANINGS:
+    told, advice = f"{converter} failed", _ELSEWHERE
+    for pattern, what, remedy in _MEANINGS:
         found = re.search(pattern, said)
         if found:
-            told = what.format(*found.groups(), converter=converter)
+            told, advice = what.format(*found.groups(), converter=converter), remedy
             break
-    else:
-        told, advice = f"{converter} failed", _ELSEWHERE
     # What is wrong with its tokenizer or configuration may be that nobody ran the code that makes it.
     hint = f"\n  {_code(model)}" if model.code else ""
     return ConversionError(f"{start}{told}\n{words}{hint}\n  what to do: {advice}")
