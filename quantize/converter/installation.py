@@ -96,6 +96,7 @@ class Installation:
 
     def ask(self, runner: Path) -> dict[str, str]:
         """Start the converter, which tells the versions of what it consists of. Raises ConverterInstallError."""
+        self._tell("trying", "", 0, 0)
         code, output = self._run((str(self._python), "-I", str(runner), "--versions"))
         try:
             return msgspec.json.decode(output.splitlines()[-1] if code == 0 else "", type=dict[str, str])

@@ -28,6 +28,8 @@ def main() -> None:
     llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
     path, tokens = sys.argv[1], [int(token) for token in sys.argv[2:]]
     model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
+    if not model:
+        raise SystemExit("the model does not load")
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = 64
     context = llama_cpp.llama_init_from_model(model, params)

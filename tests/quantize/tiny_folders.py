@@ -78,6 +78,7 @@ def _write_sentencepiece(folder: Path) -> None:
         vocab_size=_SENTENCEPIECE_TOKENS,
         character_coverage=0.98,
         byte_fallback=True,
+        control_symbols=["<|endoftext|>"],  # without it the engine refuses a phi3
         minloglevel=2,
     )
     folder.joinpath("tokenizer.model").write_bytes(model.getvalue())
