@@ -33,7 +33,7 @@ def unpack(archive: Path, folder: Path, *, sha256: str = SHA256) -> None:
     with tarfile.open(archive) as content:
         for member in content:
             path = PurePosixPath(member.name)
-            if not member.isfile() or not path.is_relative_to(_ROOT):
+            if not member.isfile() or not path.is_relative_to(_ROOT) or ".." in path.parts:
                 continue
             inside = path.relative_to(_ROOT)
             if any(inside.is_relative_to(taken) for taken in _TAKEN):
