@@ -29,7 +29,6 @@ from profiles.orderly_end import orderly_end
 from quantize.architecture import from_hf_config, parameter_count, tensors
 from quantize.converter.checks import check_result
 from quantize.converter.environment import (
-    INSTALL_COMMAND,
     RUNNER,
     Converter,
     ConverterPlan,
@@ -45,7 +44,6 @@ from quantize.errors import ConversionError, InvalidModelError, NoRoomError, Unk
 from quantize.gguf_header import Header, read_header
 
 __all__ = [
-    "INSTALL_COMMAND",
     "ConversionFacts",
     "ConvertProgress",
     "Converter",

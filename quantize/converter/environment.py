@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
@@ -21,10 +22,9 @@ import msgspec
 from profiles.data_folder import data_folder, locked
 from profiles.orderly_end import orderly_end
 from quantize.converter import llama_cpp
-from quantize.converter.installation import Installation, Phase, Tell
+from quantize.converter.installation import ANY_TORCH, Installation, Phase, Tell
 from quantize.errors import ConverterInstallError, ConverterMissingError, NoRoomError
 
-INSTALL_COMMAND = "slm-advisor converter install"
 RUNNER = Path(__file__).with_name("runner.py")
 
 # docs/decisions/0005 says why these. transformers and protobuf are what llama.cpp itself pins for its converter.
@@ -59,7 +59,7 @@ class Converter(msgspec.Struct, frozen=True):
     @property
     def version(self) -> str:
         """The converter in a few words."""
-        return f"llama.cpp's converter (of {llama_cpp.DISTRIBUTION} {self.versions[llama_cpp.DISTRIBUTION]})"
+        return f"llama.cpp's converter (of {llama_cpp.DISTRIBUTION} {self.versions.get(llama_cpp.DISTRIBUTION, '?')})"
 
 
 class ConverterPlan(msgspec.Struct, frozen=True):
@@ -97,18 +97,19 @@ def find_converter() -> Converter | None:
 
 
 def require_converter() -> Converter:
-    """The environment; raises ConverterMissingError, which names the command that installs it."""
+    """The environment; raises ConverterMissingError, which says what installs it."""
     found = find_converter()
     if found is None:
         raise ConverterMissingError(
             "converting safetensors needs llama.cpp's converter, which is kept in an environment of its own and is "
-            f"not installed: {INSTALL_COMMAND}"
+            "not installed: slm-advisor build MODEL:QUANT --source FOLDER installs it"
         )
     return found
 
 
-def converter_plan(*, any_torch: bool = False) -> ConverterPlan:
+def converter_plan() -> ConverterPlan:
     """What `install_converter` would do. Raises ConverterInstallError for a user without a data folder."""
+    any_torch = os.environ.get(ANY_TORCH) == "any"
     large = any_torch and bool(_CPU_BUILD)
     return ConverterPlan(
         folder=str(_place()),
@@ -122,13 +123,13 @@ def converter_plan(*, any_torch: bool = False) -> ConverterPlan:
     )
 
 
-def install_converter(report: Callable[[InstallProgress], None], *, any_torch: bool = False) -> Converter:
-    """Make the environment, unless it is there already. `any_torch`: accept PyPI's build, on Linux with CUDA.
+def install_converter(report: Callable[[InstallProgress], None]) -> Converter:
+    """Make the environment, unless it is there already. SLM_ADVISOR_TORCH=any accepts PyPI's torch, on Linux with CUDA.
 
     Raises ConverterInstallError with pip's last words (ConverterDownloadError when the network is to blame) and
     NoRoomError; whatever happens, Ctrl-C and SIGTERM too, nothing half-made stays and no process does.
     """
-    plan = converter_plan(any_torch=any_torch)
+    plan = converter_plan()
     place = Path(plan.folder)
     started = time.monotonic()
 

@@ -17,6 +17,7 @@ from profiles.child import NETWORK_FAILURE, PIP_SETTINGS, end_group, output_line
 from quantize.errors import ConverterDownloadError, ConverterInstallError
 
 Phase = Literal["creating", "downloading", "installing", "trying"]
+ANY_TORCH = "SLM_ADVISOR_TORCH"  # an environment variable
 Tell = Callable[[Phase, str, int, int], None]
 
 _DOWNLOADING = re.compile(r"^\s*Downloading (\S+)(?: \(([\d.]+) ([kMG]?B)\))?")
@@ -77,7 +78,7 @@ class Installation:
         if index:
             advice = (
                 f"torch without CUDA comes from {index}: let pip reach it, or set PIP_EXTRA_INDEX_URL or "
-                "PIP_FIND_LINKS to a place that has it; with --any-torch PyPI's build is taken, of several GB"
+                f"PIP_FIND_LINKS to a place that has it; {ANY_TORCH}=any takes PyPI's build, of several GB"
             )
         raise self._download_failure(output, advice)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ def configure(folder: Path, **values: object) -> None:
 # --- what is refused
 
 
-def test_without_the_environment_the_command_that_installs_it_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConverterMissingError, match="not installed: slm-advisor converter install"):
+def test_without_the_environment_it_says_what_installs_it(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConverterMissingError, match="not installed: slm-advisor build"):
         convert(folder, tmp_path / "model.gguf")
     assert not (tmp_path / "model.gguf").exists()
 
@@ -155,8 +156,6 @@ def test_the_plan_follows_the_weights(folder: Path) -> None:
     assert expected_bytes(model) == pytest.approx(3_370_000, rel=0.02)
     assert memory_bytes(model) == 300_000_000 + 8 * 256_000
     assert memory_bytes(model, "f32") == 300_000_000 + 4 * 256_000
-    plan = converter_plan()
-    assert 10**8 < plan.download_bytes < plan.disk_bytes < 2 * 10**9
 
 
 # --- what failures mean
@@ -266,6 +265,15 @@ def test_an_architecture_that_is_not_known_must_keep_all_weights(
 # --- the environment
 
 
+def test_torch_comes_without_cuda_unless_any_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = converter_plan()
+    assert plan.requirements[0] == ("torch==2.13.0+cpu" if sys.platform == "linux" else "torch==2.13.0")
+    assert 10**8 < plan.download_bytes < plan.disk_bytes < 2 * 10**9
+    monkeypatch.setenv("SLM_ADVISOR_TORCH", "any")
+    assert converter_plan().requirements[0] == "torch==2.13.0"
+    assert converter_plan().folder == plan.folder
+
+
 def test_what_a_killed_installation_left_is_no_environment(tmp_path: Path) -> None:
     place = Path(converter_plan().folder)
     half = place.with_name(f".{place.name}-x1y2") / "environment" / "bin"
@@ -309,7 +317,7 @@ def test_without_a_network_it_says_so_and_leaves_nothing(monkeypatch: pytest.Mon
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConverterDownloadError, match="could not be downloaded") as caught:
+    with pytest.raises(ConverterDownloadError, match="SLM_ADVISOR_TORCH=any takes") as caught:
         install_converter(lambda progress: None)
     log = Path(str(caught.value).rpartition("the whole output: ")[2])
     assert "127.0.0.1" in log.read_text()
