@@ -26,7 +26,7 @@ import msgspec
 
 from profiles.child import end_group
 from profiles.orderly_end import orderly_end
-from quantize.architecture import from_hf_config, tensors
+from quantize.architecture import from_hf_config, parameter_count, tensors
 from quantize.converter.checks import check_result
 from quantize.converter.environment import (
     RUNNER,
@@ -54,6 +54,7 @@ __all__ = [
     "converter_plan",
     "expected_bytes",
     "find_converter",
+    "full_precision",
     "install_converter",
     "memory_bytes",
     "read_folder",
@@ -100,7 +101,10 @@ def full_precision(model: ModelFolder) -> Precision:
 def expected_bytes(model: ModelFolder, outtype: OutType = "auto") -> int:
     """The size of the GGUF, within a percent or so: norms are kept in 4 bytes, and vocabularies differ."""
     each = _BYTES[full_precision(model) if outtype == "auto" else outtype]
-    return model.weights.parameters * each + model.n_vocab * _TOKEN_BYTES
+    parameters = model.weights.parameters
+    with suppress(UnknownArchitectureError, InvalidModelError):  # packed weights, or a model that also sees
+        parameters = parameter_count(from_hf_config(model.config))
+    return parameters * each + model.n_vocab * _TOKEN_BYTES
 
 
 def memory_bytes(model: ModelFolder, outtype: OutType = "auto") -> int:
@@ -155,7 +159,8 @@ def convert(
         shown.mkdir(parents=True)
         show(model, shown)
         tell("reading", 0)
-        arguments = (str(shown), "--outfile", str(made), "--outtype", precision)
+        options = ("--no-nextn",) if model.lacks_prediction else ()
+        arguments = (str(shown), "--outfile", str(made), "--outtype", precision, *options)
         _run(converter, arguments, made, Path(scratch), model, tell)
         tell("checking", total)
         header = read_header(made)

@@ -253,6 +253,7 @@ def _granite_hybrid(keys: ConfigReader, fields: Fields) -> Fields:
     pattern = keys.layer_types(fields["n_layer"])
     if pattern is None:
         raise InvalidModelError("config.json: layer_types is missing")
+    pattern = pattern.replace("d", "m")  # transformers 5 calls its mamba blocks linear_attention
     changed: Fields = {}
     if "moe" not in fields:
         changed["n_ff"] = keys.number("shared_intermediate_size", fields["n_ff"])

@@ -132,11 +132,15 @@ def _mixers(keys: _Keys, plan: Plan) -> dict[str, Any]:
         decompressed = keys.name in DECOMPRESSED_MLA
         suffix = "" if decompressed else "_mla"
         rope_dim = keys.number("rope.dimension_count")
+        # The converter leaves the value's size out where it is what the engine takes by itself.
+        usual = (
+            keys.number("embedding_length") // keys.number("attention.head_count") if decompressed else None
+        )
         fields["mla"] = LatentAttention(
             kv_rank=keys.number("attention.kv_lora_rank"),
             rope_dim=rope_dim,
             nope_dim=keys.number(f"attention.key_length{suffix}") - rope_dim,
-            value_dim=keys.number(f"attention.value_length{suffix}"),
+            value_dim=keys.number(f"attention.value_length{suffix}", usual),
             q_rank=keys.number("attention.q_lora_rank", 0) or None,
         )
     if set("mdkp") & set(plan.blocks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import msgspec
@@ -46,15 +47,27 @@ def _check_tensors(header: Header, promised: Architecture, model: ModelFolder) -
     lost = sorted(name for name in wanted if name not in shapes)
     if lost:
         raise _wrong(model, f"{len(lost)} tensors are missing, first {lost[0]!r}")
-    bent = sorted(name for name, shape in wanted.items() if shapes[name] != shape)
+    bent = sorted(name for name, shape in wanted.items() if _plain(shapes[name]) != _plain(shape))
     if bent:
         name = bent[0]
         raise _wrong(model, f"tensor {name!r} is {shapes[name]} and should be {wanted[name]}")
-    found = from_gguf_metadata(header.metadata, shapes)
+    try:
+        found = from_gguf_metadata(header.metadata, shapes)
+    except (UnknownArchitectureError, InvalidModelError) as error:
+        raise _wrong(model, str(error)) from error
+    if promised.mla is not None:  # in which the engine counts heads in another way
+        return
     for fact in _FACTS:
         if getattr(found, fact) != getattr(promised, fact):
             told = f"{fact} is {getattr(found, fact)} and should be {getattr(promised, fact)}"
             raise _wrong(model, told)
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without ones at its end, which mean nothing to the engine."""
+    while len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _check_count(header: Header, model: ModelFolder) -> None:
@@ -62,10 +75,7 @@ def _check_count(header: Header, model: ModelFolder) -> None:
     came_out = 0
     for tensor in header.tensors:
         if not _GENERATED.search(tensor.name):
-            rows = 1
-            for n in tensor.shape:
-                rows *= n
-            came_out += rows
+            came_out += math.prod(tensor.shape)
     if came_out < went_in and model.quantized is None:
         raise _wrong(model, f"{went_in:,} weights went in and {came_out:,} came out")
 

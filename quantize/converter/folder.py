@@ -30,6 +30,12 @@ _TOKENIZERS = (
 )
 
 
+# Models whose share of rotated dimensions the converter wants under its old name, and what holds where none is given.
+_ROTARY = {"gpt_neox": 0.25, "cohere2": 1.0}
+# What transformers 5 calls the blocks of Granite 4, and what the converter looks for.
+_GRANITE_BLOCKS = {"linear_attention": "mamba", "full_attention": "attention"}
+
+
 class ModelFolder(msgspec.Struct, frozen=True):
     """A folder that may be converted. `quantized`: how its weights were quantized, None for full precision."""
 
@@ -45,6 +51,12 @@ class ModelFolder(msgspec.Struct, frozen=True):
         named = self.config.get("architectures")
         first = named[0] if isinstance(named, list) and named else None
         return first if isinstance(first, str) else "?"
+
+    @property
+    def lacks_prediction(self) -> bool:
+        """Whether it is of a kind that has blocks to predict further tokens with, and was saved without them."""
+        predicts = str(self.config.get("model_type")).startswith(("qwen3_5", "qwen3_next"))
+        return predicts and not any(tensor.name.startswith("mtp.") for tensor in self.weights.tensors)
 
     @property
     def n_vocab(self) -> int:
@@ -147,8 +159,12 @@ def _plain_config(config: dict[str, Any]) -> dict[str, Any]:
     """config.json without code, and with what the converter's transformers reads under an older name."""
     plain = _without_code(config)
     rope = config.get("rope_parameters")
-    if config.get("model_type") == "gpt_neox" and isinstance(rope, Mapping):
-        plain.setdefault("rotary_pct", rope.get("partial_rotary_factor", 0.25))
+    default = _ROTARY.get(str(config.get("model_type")))
+    if default is not None and isinstance(rope, Mapping):
+        plain.setdefault("rotary_pct", rope.get("partial_rotary_factor", default))
+    blocks = config.get("layer_types")
+    if config.get("model_type") == "granitemoehybrid" and isinstance(blocks, list):
+        plain["layer_types"] = [_GRANITE_BLOCKS.get(str(block), block) for block in blocks]
     return plain
 
 

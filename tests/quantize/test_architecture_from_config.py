@@ -143,6 +143,14 @@ def test_hybrids_are_read_as_the_converter_reads_them(
     assert (arch.name, parameter_count(arch)) == (architecture, parameters)
 
 
+def test_mamba_blocks_may_be_called_linear_attention_as_transformers_5_does() -> None:
+    mamba = {"mamba_n_heads": 48, "mamba_d_head": 32, "mamba_d_state": 128}
+    old = granite() | mamba | {"layer_types": ["mamba", "attention"] * 14}
+    new = granite() | mamba | {"layer_types": ["linear_attention", "full_attention"] * 14}
+    assert from_hf_config(new) == from_hf_config(old)
+    assert from_hf_config(new).pattern == "ma"
+
+
 def test_active_parameters_of_a_mixture_come_out() -> None:
     assert active_parameter_count(from_hf_config(config("openai--gpt-oss-20b"))) == 4_187_440_704
 

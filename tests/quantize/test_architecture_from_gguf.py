@@ -10,6 +10,7 @@ import pytest
 from quantize.architecture import (
     Architecture,
     Experts,
+    LatentAttention,
     SlidingWindow,
     from_gguf_metadata,
     gguf_metadata,
@@ -165,3 +166,23 @@ def test_blocks_for_prediction_may_come_in_any_form() -> None:
     trained = shapes(msgspec.structs.replace(GEMMA_3_270M, n_layer=17))
     found = from_gguf_metadata(metadata, trained | {"blk.17.anything.weight": (3,)})
     assert (found.n_layer, found.n_layer_nextn) == (17, 1)
+
+
+def test_the_value_size_of_minicpm3_is_the_engine_s_where_the_converter_left_it_out() -> None:
+    arch = Architecture(
+        name="minicpm3",
+        n_layer=2,
+        n_embd=256,
+        n_ff=512,
+        n_head=4,
+        n_head_kv=4,
+        head_dim=96,
+        head_dim_v=64,
+        n_vocab=1000,
+        context_length=2048,
+        n_rot=32,
+        mla=LatentAttention(kv_rank=256, rope_dim=32, nope_dim=64, value_dim=64, q_rank=768),
+    )
+    metadata = gguf_metadata(arch)
+    del metadata["minicpm3.attention.value_length"]
+    assert from_gguf_metadata(metadata, shapes(arch)) == from_gguf_metadata(gguf_metadata(arch), shapes(arch))

@@ -78,6 +78,7 @@ def _write_sentencepiece(folder: Path) -> None:
         vocab_size=_SENTENCEPIECE_TOKENS,
         character_coverage=0.98,
         byte_fallback=True,
+        control_symbols=["<|endoftext|>"],  # without it the engine refuses a phi3
         minloglevel=2,
     )
     folder.joinpath("tokenizer.model").write_bytes(model.getvalue())
@@ -117,7 +118,7 @@ def _write_smollm2(folder: Path) -> int:
     _write_json(
         folder / "tokenizer_config.json",
         {
-            "tokenizer_class": "GPT2Tokenizer",
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": "<|im_start|>",
             "eos_token": "<|im_end|>",
             "unk_token": "<|endoftext|>",
