@@ -1,0 +1,210 @@
+"""`slm-advisor build` with weights from the Hub, and from safetensors: the whole way, over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from advisor.catalog import load_catalog
+from advisor.cli.main import run
+from profiles.engine.client import Engine
+from profiles.engine.protocol import LoadModel, OpenContext, RunTest
+from profiles.throughput import require
+from quantize.gguf_header import read_header
+from quantize.hashes import sha256_of
+from quantize.manifest import read_manifest
+from quantize.texts import HELD_OUT
+from tests.quantize.hub_server import OTHER_TOKEN, TOKEN, Hub, Repo
+from tests.quantize.smollm2 import requantized, smollm2
+from tests.quantize.tiny_folders import make_tiny_folder
+
+pytestmark = pytest.mark.engine
+
+MODEL = "SmolLM2-135M-Instruct"
+WEIGHTS = f"HuggingFaceTB/{MODEL}"
+GGUFS = f"HuggingFaceTB/{MODEL}-GGUF"
+QUICK = ("--no-imatrix", "--no-fidelity")
+
+Call = Callable[..., tuple[int, str, str]]
+Serve = Callable[[dict[str, Repo]], Hub]
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """SmolLM2-135M-Instruct at F16, 271 MB."""
+    path = requantized(smollm2(), tmp_path_factory.mktemp("full") / "smollm2-f16.gguf", 1)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+@pytest.fixture(autouse=True)
+def own_catalog() -> Iterator[None]:
+    """A model that a test adds is gone for the next."""
+    yield
+    load_catalog.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "HF_TOKEN",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    hubs: list[Hub] = []
+
+    def start(repos: dict[str, Repo]) -> Hub:
+        hubs.append(Hub(repos).__enter__())
+        monkeypatch.setenv("HF_ENDPOINT", hubs[-1].url)
+        return hubs[-1]
+
+    yield start
+    for hub in hubs:
+        hub.__exit__()
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def invoke(*arguments: str | Path) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return invoke
+
+
+def test_weights_come_from_the_hub_once_and_their_commit_is_pinned(
+    call: Call, serve: Serve, full: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dry run downloads nothing; the second build reads the cache, without the network too."""
+    files = {"README.md": b"---\nlicense: apache-2.0\n---\n", f"{MODEL}-f16.gguf": full, "LICENSE": b"Apache"}
+    hub = serve({GGUFS: Repo(files), WEIGHTS: Repo({"config.json": b"{}"})})
+    given = ("build", f"{MODEL}:Q8_0", *QUICK)
+    code, out, err = call(*given, "--out", tmp_path / "one", "--dry-run")
+    assert code == 0, err
+    assert "271 MB to" in out
+    assert not [seen for seen in hub.gets(f"{MODEL}-f16.gguf") if seen.method == "GET"]
+
+    code, _, err = call(*given, "--out", tmp_path / "one")
+    assert code == 0, err
+    manifest = read_manifest(tmp_path / "one" / f"{MODEL}-Q8_0")
+    assert (manifest.source.repository, manifest.source.revision) == (GGUFS, hub.repos[GGUFS].commit)
+    assert manifest.source.license == "apache-2.0"
+    (weights,) = [file for file in manifest.source.files if file.name.endswith(".gguf")]
+    assert weights.bytes == len(full)
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    before = len(hub.requests)
+    code, _, err = call(*given, "--out", tmp_path / "two")
+    assert code == 0, err
+    assert len(hub.requests) == before
+    assert read_manifest(tmp_path / "two" / f"{MODEL}-Q8_0").files == manifest.files
+
+
+def test_a_published_file_is_taken_when_it_is_what_its_name_says(
+    call: Call, serve: Serve, tmp_path: Path
+) -> None:
+    """The real Q4_1 of SmolLM2 has exactly the catalog's tensors."""
+    content = smollm2().read_bytes()
+    serve({GGUFS: Repo({f"{MODEL.lower()}-q4_1.gguf": content})})
+    code, out, err = call("build", f"{MODEL}:Q4_1", "--ready", "--out", tmp_path)
+    assert code == 0, err
+    folder = tmp_path / f"{MODEL}-Q4_1"
+    manifest = read_manifest(folder)
+    assert manifest.recipe.method == "published"
+    assert manifest.files[0].sha256 == sha256_of(smollm2()) == sha256_of(folder / f"{MODEL}-Q4_1.gguf")
+    assert "published" in out
+
+
+def test_a_published_file_with_a_false_name_is_refused(call: Call, serve: Serve, tmp_path: Path) -> None:
+    """Exit code 3, and nothing of it is left in the folder."""
+    serve({GGUFS: Repo({f"{MODEL}-Q8_0.gguf": smollm2().read_bytes()})})
+    code, _, err = call("build", f"{MODEL}:Q8_0", "--ready", "--out", tmp_path / "out")
+    assert code == 3
+    assert "not what the catalog expects" in err
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("token", [None, OTHER_TOKEN])
+def test_a_gated_model_says_where_its_licence_is_accepted(
+    call: Call, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    hub = serve({WEIGHTS: Repo({"model.safetensors": b"x", "config.json": b"{}"}, gated=True)})
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")
+    code, out, err = call("build", f"{MODEL}:Q8_0", "--out", tmp_path / "out")
+    assert code == 2
+    assert f"{hub.url}/{WEIGHTS}" in err
+    assert OTHER_TOKEN not in out + err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_network_the_exit_code_says_so(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, _, err = call("build", f"{MODEL}:Q8_0", "--out", tmp_path / "out")
+    assert code == 6
+    assert "cache" in err
+
+
+@pytest.mark.slow
+def test_safetensors_become_a_variant_that_runs(
+    call: Call, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The converter is set up by the first build, and the folder's licence comes along."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "Tiny-Qwen3"
+    make_tiny_folder("qwen3", folder)
+    (folder / "LICENSE").write_text("Do as you like.")
+    code, _, err = call("catalog", "add", folder)
+    assert code == 0, err
+    given = ("build", "Tiny-Qwen3:Q4_K_M", "--source", folder, "--out", tmp_path / "out")
+    load_catalog.cache_clear()
+    code, _, err = call(*given, "--text", HELD_OUT)
+    assert code == 0, err
+    for stage in ("installing the converter", "converting to GGUF", "importance matrix", "fidelity"):
+        assert stage in err, stage
+    built = tmp_path / "out" / "Tiny-Qwen3-Q4_K_M"
+    manifest = read_manifest(built)
+    assert manifest.source.kind == "safetensors"
+    assert manifest.model.license_files == ("LICENSE",)
+    assert (built / "LICENSE").read_text() == "Do as you like."
+    assert {"llama-cpp-python", "torch", "transformers"} <= manifest.tools.keys()
+    assert manifest.fidelity is not None
+    assert {tensor.type for tensor in read_header(built / "Tiny-Qwen3-Q4_K_M.gguf").tensors} >= {
+        "Q4_K",
+        "Q6_K",
+    }
+    with Engine() as engine:
+        require(engine.load_model(LoadModel(str(built / "Tiny-Qwen3-Q4_K_M.gguf"))))
+        require(engine.open_context(OpenContext(n_ctx=64)))
+        assert require(engine.run_test(RunTest(n_prompt=16, n_gen=4))).gen_s
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Tiny-Qwen3-Q4_K_M"]
+
+
+def test_the_token_of_an_account_opens_what_it_may_read(
+    call: Call, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes to the Hub and not to the address that serves the file; no output shows it."""
+    hub = serve({GGUFS: Repo({f"{MODEL}-Q4_1.gguf": smollm2().read_bytes()}, private=True)})
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")
+    code, out, err = call("build", f"{MODEL}:Q4_1", "--ready", "--out", tmp_path, "--json")
+    assert code == 0, err
+    assert TOKEN not in out + err
+    assert TOKEN not in (tmp_path / f"{MODEL}-Q4_1" / "manifest.json").read_text()
+    assert any(seen.token for seen in hub.requests)
