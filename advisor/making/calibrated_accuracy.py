@@ -147,11 +147,15 @@ def _predicted(processor: Processor, bench: Bench, test: str) -> float:
 
 
 def interval(errors: Sequence[float]) -> tuple[float, float]:
-    """Factors on the prediction between which 80% of `errors`, ln(measured / predicted), lie; around 1."""
+    """Factors on the prediction between which 80% of further errors, ln(measured / predicted), will lie; around 1.
+
+    Quantiles for one more draw, (n + 1) q, as conformal prediction takes them: those of a few errors among themselves
+    would be too narrow for the next.
+    """
     ordered = sorted(errors)
 
     def quantile(q: float) -> float:
-        place = q * (len(ordered) - 1)
+        place = min(max(q * (len(ordered) + 1) - 1, 0.0), len(ordered) - 1.0)
         low = int(place)
         high = min(low + 1, len(ordered) - 1)
         return ordered[low] + (place - low) * (ordered[high] - ordered[low])

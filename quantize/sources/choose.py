@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 import msgspec
 
 from quantize.errors import UnknownPresetError
+from quantize.safetensors_header import INDEX
 from quantize.sources.names import is_safe, part_of
-from quantize.sources.safetensors import INDEX
 from quantize.sources.source import PRECISIONS, SourceFile
 from quantize.types import TENSOR_TYPES, parse_preset
 

@@ -16,11 +16,12 @@ from typing import Literal
 import msgspec
 
 from quantize.errors import HubOfflineError, NoRoomError, SourceError
+from quantize.safetensors_header import INDEX
 from quantize.sources.cache import RepositoryCache
 from quantize.sources.download import Download, hash_file
 from quantize.sources.hub import Hub
 from quantize.sources.local import full_precision, part_headers
-from quantize.sources.safetensors import INDEX, indexed_files, precision_of
+from quantize.sources.safetensors import indexed_files, precision_of
 from quantize.sources.settings import HubSettings, Patience, hub_settings
 from quantize.sources.source import Fetched, FetchedFile, FetchProgress, Precision, Report, Source, SourceFile
 from quantize.units import readable_bytes

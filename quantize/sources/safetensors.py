@@ -1,35 +1,23 @@
-"""What safetensors files say about themselves, without their weights and without trusting them.
+"""Which safetensors make up a model, and whether they are what a build can start from.
 
-Format: eight bytes with the length of a JSON header, the header, then the data of the tensors without gaps
-(https://github.com/huggingface/safetensors, README). The index of a split model maps each tensor to its file.
+The index of a split model maps each tensor to its file; what a file says of its tensors is read by
+`quantize.safetensors_header`.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from quantize.errors import SourceError
+from quantize.errors import InvalidModelError, SourceError
+from quantize.safetensors_header import INDEX, read_tensors
 from quantize.sources.names import is_safe
 from quantize.sources.source import PRECISIONS, Precision
-from quantize.types import TENSOR_TYPES
 
-INDEX = "model.safetensors.index.json"
-
-_MAX_HEADER_BYTES = 100_000_000  # the library's own limit
 _MAX_JSON_BYTES = 64_000_000
 _ENDINGS_OF_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-
-
-class _Tensor(msgspec.Struct):
-    dtype: str
-    shape: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=1 << 48)]], msgspec.Meta(max_length=16)]
-    data_offsets: tuple[
-        Annotated[int, msgspec.Meta(ge=0, lt=1 << 48)], Annotated[int, msgspec.Meta(ge=0, lt=1 << 48)]
-    ]
 
 
 class _Index(msgspec.Struct):
@@ -132,35 +120,10 @@ def _quantization(config: Path) -> str | None:
 
 def _bytes_by_type(path: Path) -> dict[str, int]:
     """Bytes of the data by type. Raises SourceError where the file is no safetensors, or not all of it."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
-            if start == b"version ":
-                raise SourceError(f"{path} is a Git LFS pointer and not the file itself: download it")
-            if len(start) < 8 or not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
-                raise SourceError(f"{path} is no safetensors file, or is cut off")
-            header = file.read(length)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
-        entries.pop("__metadata__", None)
-        tensors = [msgspec.json.decode(entry, type=_Tensor) for entry in entries.values()]
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise SourceError(f"{path} has a damaged header: {error}") from error
     by_type: dict[str, int] = {}
-    end = 0
-    for tensor in tensors:
-        first, last = tensor.data_offsets
-        width = TENSOR_TYPES[tensor.dtype].type_size if tensor.dtype in PRECISIONS else None
-        if first > last or (width is not None and last - first != width * math.prod(tensor.shape)):
-            raise SourceError(f"{path} has a damaged header: a tensor has not the size of its shape")
-        end = max(end, last)
-        by_type[tensor.dtype] = by_type.get(tensor.dtype, 0) + last - first
-    if 8 + length + end != size:
-        raise SourceError(
-            f"{path} has {size:,} bytes and should have {8 + length + end:,}: it is cut off or damaged"
-        )
+    try:
+        for tensor in read_tensors(path):
+            by_type[tensor.dtype] = by_type.get(tensor.dtype, 0) + tensor.bytes
+    except InvalidModelError as error:
+        raise SourceError(str(error)) from error
     return by_type
