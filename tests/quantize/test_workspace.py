@@ -139,7 +139,7 @@ from pathlib import Path
 from quantize.errors import OccupiedError
 from quantize.workspace import MARK, workspace
 done = 0
-for _ in range(60):
+while done < 5:
     try:
         with workspace(Path(sys.argv[1]), replace=True) as work:
             (work.path / "model.gguf").write_text("x" * 100)
@@ -164,6 +164,6 @@ print(done)
     for process in processes:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-        assert int(out) > 0
+        assert int(out) == 5
     assert time.monotonic() - started < 120
     assert left(tmp_path) == ["model"]
