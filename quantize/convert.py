@@ -123,12 +123,15 @@ def convert(
     outtype: OutType = "auto",
     report: Callable[[ConvertProgress], None] = lambda progress: None,
     converter: Converter | None = None,
+    name: str | None = None,
     allow_quantized: bool = False,
 ) -> ConversionFacts:
     """Convert the model in `folder` to the GGUF `out`, in place of what is there; its folder must exist.
 
-    `auto` keeps the precision that the weights have. Weights that were quantized already are refused, unless
-    `allow_quantized`: then they are put back into full precision, as far as the converter can.
+    `auto` keeps the precision that the weights have. `name` is what the file calls the model (general.name); without
+    it the converter guesses by the model card and the folder, which in a cache is named by a commit. Weights that were
+    quantized already are refused, unless `allow_quantized`: then they are put back into full precision, as far as
+    the converter can.
 
     Raises ConversionError and InvalidModelError for what cannot be converted, ConverterMissingError, NoRoomError and
     TooLittleMemoryError. Whatever happens, Ctrl-C and SIGTERM too, `out` is whole or as it was and no process stays.
@@ -154,12 +157,13 @@ def convert(
 
     with orderly_end(), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         made = Path(scratch, "made.gguf")
-        # Where nothing in the folder names the model, the converter takes the folder's name.
         shown = Path(scratch, "model", folder.resolve().name or "model")
         shown.mkdir(parents=True)
         show(model, shown)
         tell("reading", 0)
-        options = ("--no-nextn",) if model.lacks_prediction else ()
+        options = (("--model-name", name) if name else ()) + (
+            ("--no-nextn",) if model.lacks_prediction else ()
+        )
         arguments = (str(shown), "--outfile", str(made), "--outtype", precision, *options)
         _run(converter, arguments, made, Path(scratch), model, tell)
         tell("checking", total)

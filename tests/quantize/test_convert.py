@@ -153,6 +153,13 @@ def test_weights_in_full_float_keep_it(tmp_path: Path, converter: Converter) -> 
     assert convert(tmp_path / "model", tmp_path / "model.gguf", outtype="f16").precision == "f16"
 
 
+def test_the_file_bears_the_name_that_is_given(tiny: Path, tmp_path: Path, converter: Converter) -> None:
+    """A folder in the Hub's cache is named by a commit."""
+    cached = tiny.rename(tiny.with_name("12fd25f77366fa6b3b4b768ec3050bf629380bac"))
+    convert(cached, tmp_path / "model.gguf", name="SmolLM2-135M-Instruct")
+    assert read_header(tmp_path / "model.gguf").metadata["general.name"] == "SmolLM2-135M-Instruct"
+
+
 def test_what_transformers_5_writes_is_understood(
     folders: Path, converter: Converter, tmp_path: Path
 ) -> None:
