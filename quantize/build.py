@@ -160,6 +160,7 @@ class _Build:
                 folder,
                 source,
                 converter=converter,
+                name=self._order.model.name,
                 report=lambda now: steps.tell("convert", now.done_bytes, now.total_bytes, now.phase),
             )
         self._tools |= facts.converter
