@@ -1,7 +1,7 @@
 """The workload: what the user will do, and the floors that follow from it.
 
 A task preset states every floor it implies; a value the user gives wins. The speeds come from how people read
-and listen, at about 0.75 English words a token: silent reading of 238 words a minute (Brysbaert 2019,
+and listen, at about 0.75 English words a token (WORDS_PER_TOKEN): silent reading of 238 words a minute (Brysbaert 2019,
 doi:10.1016/j.jml.2019.104047) is 5.3 tokens/s, speech of 150 words a minute 3.3 tokens/s.
 """
 
@@ -18,6 +18,9 @@ Task = Literal[
     "chat", "coding", "reasoning", "summarize", "translate", "extract", "agent", "voice", "general"
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
+
+WORDS_PER_TOKEN = 0.75
+"""English words; other languages need more tokens for the same text."""
 
 MAX_CONTEXT = 16 * 1024 * 1024
 MAX_BYTES = 1 << 60
@@ -117,7 +120,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """What the user will do, complete: presets have been filled in. Tokens, seconds and bytes.
 
     `budget` says which memory the answer may use: "now" what is free at this moment, "cleared" what is free
-    with other applications closed, "given" `memory_budget_bytes` from the user.
+    with other applications closed, "given" `memory_budget_bytes` from the user. `leave_free_bytes` of main memory
+    are kept from it, whichever it is.
     """
 
     task: Task
@@ -132,6 +136,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     licenses: tuple[str, ...]
     max_download_bytes: int | None
     families: tuple[str, ...]
+    leave_free_bytes: int = 0
 
 
 def make_workload(
@@ -147,6 +152,7 @@ def make_workload(
     licenses: tuple[str, ...] = (),
     max_download: str | None = None,
     families: tuple[str, ...] = (),
+    leave_free: str | None = None,
 ) -> Workload:
     """Check what the user gave and fill in the rest from the task's preset.
 
@@ -183,6 +189,7 @@ def make_workload(
         licenses=tuple(text.strip() for text in licenses),
         max_download_bytes=None if max_download is None else parse_bytes("max-download", max_download),
         families=tuple(text.strip() for text in families),
+        leave_free_bytes=0 if leave_free is None else parse_bytes("leave-free", leave_free),
     )
 
 
