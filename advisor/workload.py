@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import msgspec
 
 from advisor.errors import InvalidInputError
+from advisor.language import marked
 
 Task = Literal[
     "chat", "coding", "reasoning", "summarize", "translate", "extract", "agent", "voice", "general"
@@ -45,8 +46,10 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=256,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=5.0,
-        reason="text appears a little faster than people read; five seconds still feel like a reply; "
-        "earlier turns stay in the cache, so a turn adds a paragraph or two",
+        reason=marked(
+            "text appears a little faster than people read; five seconds still feel like a reply; "
+            "earlier turns stay in the cache, so a turn adds a paragraph or two"
+        ),
     ),
     "coding": TaskPreset(
         context_length=16384,
@@ -54,7 +57,9 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=512,
         min_tg_tokens_per_s=8.0,
         max_ttft_s=15.0,
-        reason="code is skimmed faster than prose, and a file or two of context comes with the question",
+        reason=marked(
+            "code is skimmed faster than prose, and a file or two of context comes with the question"
+        ),
     ),
     "reasoning": TaskPreset(
         context_length=16384,
@@ -62,7 +67,9 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=2048,
         min_tg_tokens_per_s=10.0,
         max_ttft_s=5.0,
-        reason="the thinking is not read: 2,000 tokens of it should end within three and a half minutes",
+        reason=marked(
+            "the thinking is not read: 2,000 tokens of it should end within three and a half minutes"
+        ),
     ),
     "summarize": TaskPreset(
         context_length=16384,
@@ -70,7 +77,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=400,
         min_tg_tokens_per_s=5.0,
         max_ttft_s=60.0,
-        reason="a document of ten pages may take a minute to read in",
+        reason=marked("a document of ten pages may take a minute to read in"),
     ),
     "translate": TaskPreset(
         context_length=4096,
@@ -78,7 +85,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=200,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=3.0,
-        reason="a paragraph at a time, at reading speed",
+        reason=marked("a paragraph at a time, at reading speed"),
     ),
     "extract": TaskPreset(
         context_length=8192,
@@ -86,7 +93,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=200,
         min_tg_tokens_per_s=5.0,
         max_ttft_s=30.0,
-        reason="batch work over a few pages with a short structured answer",
+        reason=marked("batch work over a few pages with a short structured answer"),
     ),
     "agent": TaskPreset(
         context_length=32768,
@@ -94,7 +101,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=300,
         min_tg_tokens_per_s=12.0,
         max_ttft_s=20.0,
-        reason="many turns with long tool descriptions and results; each must be quick",
+        reason=marked("many turns with long tool descriptions and results; each must be quick"),
     ),
     "voice": TaskPreset(
         context_length=4096,
@@ -102,8 +109,10 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=80,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=1.5,
-        reason="twice the rate of speech, and an answer to a spoken sentence that starts before the silence is "
-        "awkward; instructions stay in the cache",
+        reason=marked(
+            "twice the rate of speech, and an answer to a spoken sentence that starts before the silence is "
+            "awkward; instructions stay in the cache"
+        ),
     ),
     "general": TaskPreset(
         context_length=8192,
@@ -111,7 +120,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=256,
         min_tg_tokens_per_s=5.0,
         max_ttft_s=10.0,
-        reason="reading speed, and a wait that is still bearable",
+        reason=marked("reading speed, and a wait that is still bearable"),
     ),
 }
 
