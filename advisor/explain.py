@@ -181,12 +181,12 @@ def _memory_taken(memory: MemoryEstimate, target: Target, place: Place) -> str:
 
 def describe(shortfall: Shortfall) -> str:
     """A shortfall as a sentence."""
-    needed, available = shortfall.needed, shortfall.available
+    needed, available, reason = shortfall.needed, shortfall.available, shortfall.reason or ""
     match shortfall.constraint:
         case "memory" | "host memory" | "accelerator memory" as kind:
             assert isinstance(needed, int) and isinstance(available, int)
             return _("needs {needed} of {kind}, and there are {available}").format(
-                needed=amount(needed), kind=_(kind), available=amount(available)
+                needed=amount(needed), kind=_(_KINDS[kind]), available=amount(available)
             )
         case "download":
             assert isinstance(needed, int) and isinstance(available, int)
@@ -218,11 +218,18 @@ def describe(shortfall: Shortfall) -> str:
                 available=", ".join(_(task) for task in str(available).split(", ")), needed=_(str(needed))
             )
         case "engine":
-            return _("llama.cpp cannot run it: {reason}").format(reason=_(shortfall.reason or ""))
+            return _("llama.cpp cannot run it: {reason}").format(reason=_(reason))
         case "dimensions":
-            return _("its dimensions are not certain: {reason}").format(reason=_(shortfall.reason or ""))
+            return _("its dimensions are not certain: {reason}").format(reason=_(reason))
         case "no estimate":
-            return _("no estimate: {reason}").format(reason=_(shortfall.reason or ""))
+            return _("no estimate: {reason}").format(reason=_(reason))
+
+
+_KINDS: dict[str, str] = {
+    "memory": marked("memory"),
+    "host memory": marked("host memory"),
+    "accelerator memory": marked("accelerator memory"),
+}
 
 
 def _nearest(model: Model, variant: Variant, target: Target, workload: Workload) -> Candidate:

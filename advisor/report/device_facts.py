@@ -103,7 +103,9 @@ def facts(device: Device) -> list[Fact]:
             "storage.temporary_path",
         ),
         Fact(marked("calibrated"), _calibrated(device), "calibration"),
-        Fact(marked("power"), f"{_(power.source)}{battery}" if power.source else None, "power.source"),
+        Fact(
+            marked("power"), f"{_(_POWER[power.source])}{battery}" if power.source else None, "power.source"
+        ),
         Fact(
             marked("system"),
             " ".join(filter(None, (platform.system, platform.release))) or None,
@@ -114,6 +116,9 @@ def facts(device: Device) -> list[Fact]:
         Fact(marked("container"), platform.container, "platform.container"),
     ]
     return found
+
+
+_POWER = {"mains": marked("mains"), "battery": marked("battery")}
 
 
 def _calibrated(device: Device) -> str | None:

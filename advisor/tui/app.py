@@ -15,6 +15,7 @@ from textual.screen import Screen
 from advisor import language
 from advisor.language import _, marked
 from advisor.need import Need
+from advisor.privacy import is_offline, stay_offline
 from advisor.tui import themes
 from advisor.tui.messages import DeviceFailed, DeviceFound, Ranked, RankingFailed
 from advisor.tui.screens.base import StepScreen
@@ -68,6 +69,7 @@ class Wizard(App[None]):
     def __init__(self, *, device: str | None = None) -> None:
         super().__init__()
         self._given = device
+        self.set_reactive(Wizard.need, Need(offline=is_offline()))
         self.opened: dict[str, StepScreen] = {}  # the steps that have been gone to
         self._ranker = Ranker(
             lambda work: self.run_worker(work, thread=True, group="ranking", exit_on_error=True),
@@ -114,8 +116,7 @@ class Wizard(App[None]):
         self._ask()
 
     def watch_need(self) -> None:
-        # Whatever fetches something from the Hub obeys this, a worker process too.
-        os.environ["HF_HUB_OFFLINE"] = "1" if self.need.offline else "0"
+        stay_offline(self.need.offline)
         self._ask()
 
     def watch_ranking(self) -> None:
@@ -220,5 +221,5 @@ class Wizard(App[None]):
     def action_command_palette(self) -> None:
         from textual.command import CommandPalette
 
-        if not CommandPalette.is_open(self):
+        if not any(isinstance(screen, CommandPalette) for screen in self.screen_stack):
             self.push_screen(CommandPalette(placeholder=_("Search for an action …"), id="--command-palette"))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from textual.theme import Theme
 
+VARIABLE = "COLORFGBG"
+
 DARK = Theme(
     name="advisor-dark",
     primary="#5fa8d3",
@@ -38,5 +40,5 @@ LIGHT = Theme(
 
 def suitable(environment: Mapping[str, str]) -> str:
     """The theme for a terminal that says what its background is (COLORFGBG, "0;15"); dark for one that does not."""
-    background = environment.get("COLORFGBG", "").rpartition(";")[2]
+    background = environment.get(VARIABLE, "").rpartition(";")[2]
     return LIGHT.name if background in ("7", "15") else DARK.name

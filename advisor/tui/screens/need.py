@@ -99,7 +99,7 @@ class NeedScreen(StepScreen):
         self.app.push_screen(dialog, take)
 
     def action_reset(self) -> None:
-        self.wizard.need = Need()
+        self.wizard.need = Need(offline=self.wizard.need.offline)
 
     def _hint(self) -> None:
         focused = self.focused
