@@ -107,10 +107,12 @@ def probe(
     slices: Sequence[int] | None = None,
     strict: bool = True,
     new_engine: Callable[[], Engine] = Engine,
+    sampled: Callable[[float], None] = lambda _: None,
 ) -> ProbeResult:
     """Time a synthetic model; `slices` (numbers of layers) instead of what would be chosen.
 
-    `new_engine` makes the engines, for a caller that may want to end them (`profiles.engine.stop`).
+    `new_engine` makes the engines, for a caller that may want to end them (`profiles.engine.stop`); `sampled` is told
+    the tokens per second of generating after each round.
 
     Raises NotEnoughEvidenceError for a model that the engine cannot run, NothingFitsError where it has no memory or
     there is no disk for it, InvalidInputError for a backend that the engine has not, NoisyError on a busy machine
@@ -148,6 +150,8 @@ def probe(
         for number in range(1, session.rounds + 1):
             report(f"round {number} of {session.rounds}")
             session.run_round()
+            so_far = generation(plan, load.cache, session.timed, session.seconds, n_prompt, n_gen)
+            sampled(so_far.rates[-1])
         taken, opened, timed = watch.stop(), session.opened, session.timed
         prompt = prompt_processing(plan, load.cache, timed, session.seconds, n_prompt)
         decode = generation(plan, load.cache, timed, session.seconds, n_prompt, n_gen)

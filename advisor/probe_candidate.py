@@ -25,6 +25,7 @@ def probe_candidate(
     *,
     strict: bool = True,
     new_engine: Callable[[], Engine] = Engine,
+    sampled: Callable[[float], None] = lambda _: None,
 ) -> tuple[Measurement, ...] | Failure:
     """Probe it with its settings and the workload's lengths; `report` is told how far it is, and what came out.
 
@@ -43,6 +44,7 @@ def probe_candidate(
             report=report,
             strict=strict,
             new_engine=new_engine,
+            sampled=sampled,
         )
     except (EngineAbsentError, StoppedError):
         raise

@@ -12,6 +12,9 @@ from advisor.tui.state import Found, Problem, Ranking
 if TYPE_CHECKING:
     from advisor.calibration_lab import Step
     from advisor.report.calibration import CalibrationDocument
+    from advisor.trial import Trial
+    from advisor.tui.work.watching import Watching
+    from profiles.conversation import Part
 
 
 @dataclass
@@ -47,3 +50,50 @@ class CalibrationDone(Message):
 @dataclass
 class CalibrationFailed(Message):
     problem: Problem | None  # None: it was stopped
+
+
+@dataclass
+class TrialProgress(Message):
+    words: str
+
+
+@dataclass
+class TrialSample(Message):
+    """One repetition's tokens per second; `test` says of what."""
+
+    test: str
+    tokens_per_s: float
+
+
+@dataclass
+class TrialDone(Message):
+    trial: Trial
+
+
+@dataclass
+class TrialFailed(Message):
+    problem: Problem | None  # None: it was stopped
+    noisy: bool = False
+
+
+@dataclass
+class ChatReady(Message):
+    description: str
+    n_ctx: int
+
+
+@dataclass
+class ChatPart(Message):
+    part: Part
+
+
+@dataclass
+class ChatEnded(Message):
+    """An answer is over; with a problem, the conversation too."""
+
+    problem: Problem | None = None
+
+
+@dataclass
+class Watched(Message):
+    reading: Watching

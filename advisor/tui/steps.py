@@ -32,6 +32,7 @@ STEPS = (
     Step("device", marked("Device"), "advisor.tui.screens.device", "DeviceScreen"),
     Step("need", marked("Need"), "advisor.tui.screens.need", "NeedScreen"),
     Step("models", marked("Models"), "advisor.tui.screens.models", "ModelsScreen"),
+    Step("try", marked("Try"), "advisor.tui.screens.trial", "TrialScreen"),
 )
 
 OPENERS: dict[str, str | Callable[[], Screen[Any]]] = {step.id: step.open for step in STEPS}

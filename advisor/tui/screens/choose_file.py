@@ -44,7 +44,7 @@ class ChooseFile(Dialog):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = self._title
-            yield Input(value="" if self._offered else f"{Path.cwd()}/", compact=True, select_on_focus=False)
+            yield Input(value="" if self._offered else f"{Path.cwd()}/", compact=True)
             yield OptionList(markup=False)
             yield Static("", id="problem", markup=False)
         yield Footer(show_command_palette=False, compact=True)

@@ -41,7 +41,7 @@ class ModelsScreen(StepScreen):
         Binding("space", "mark", marked("Mark"), key_display="␣"),
         Binding("c", "compare", marked("Compare")),
         Binding("p", "plot", marked("Plot")),
-        Binding("x", "ruled_out", marked("Left out")),
+        Binding("x", "ruled_out", marked("Out")),
         Binding("escape", "leave", marked("Back"), show=False),
     ]
     DEFAULT_CSS = """
@@ -91,6 +91,8 @@ class ModelsScreen(StepScreen):
         rows = [row for row in ranking.rows if matches(row, text)]
         self._models.marks = [mark for mark in self._models.marks if ranking.row(mark) is not None]
         self._models.tell(rows, cursor=self.wizard.chosen)
+        if self._models.key is not None:  # the one chosen before may be filtered away
+            self.wizard.choose(self._models.key)
         self._others.tell([row for row in ranking.ruled_out if text.lower() in row.name.lower()])
         empty = self.query_one("#empty", Static)
         empty.display = not rows and not self._others.display
