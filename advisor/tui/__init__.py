@@ -16,11 +16,15 @@ from __future__ import annotations
 
 def run(*, language: str | None = None, device: str | None = None) -> int:
     """Open the wizard on this terminal and return the exit code; without a language, in that of the locale."""
+    import sys
+
     from advisor import language as languages
 
     languages.use(language or languages.preferred())
     from advisor.tui.app import Wizard
 
+    # Ranking runs in a thread beside the screen: a key press shall not wait 5 ms each time it needs the interpreter.
+    sys.setswitchinterval(0.001)
     app = Wizard(device=device)
     app.run()
     return app.return_code or 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -23,6 +23,9 @@ from advisor.tui.state import Found, Problem, Ranking
 from advisor.tui.steps import OPENERS, STEPS, beside
 from advisor.tui.widgets.step_bar import StepBar
 from advisor.tui.work.ranking import Ranker
+
+if TYPE_CHECKING:
+    from advisor.catalog import Model
 
 NOT_COMMANDS = frozenset(
     {"command_palette", "app.focus_next", "app.focus_previous", "screen.copy_text", "help_quit", "press"}
@@ -66,14 +69,17 @@ class Wizard(App[None]):
     chosen: reactive[str | None] = reactive(None, init=False)
     """Id of the model whose deployment is looked at, tried and built."""
 
-    def __init__(self, *, device: str | None = None) -> None:
+    def __init__(self, *, device: str | None = None, models: tuple[Model, ...] | None = None) -> None:
+        """`device` as `--device` has it; `models` instead of the catalog's."""
         super().__init__()
+        self.models = models
         self._given = device
         self.set_reactive(Wizard.need, Need(offline=is_offline()))
         self.opened: dict[str, StepScreen] = {}  # the steps that have been gone to
         self._ranker = Ranker(
             lambda work: self.run_worker(work, thread=True, group="ranking", exit_on_error=True),
             self.post_message,
+            models,
         )
 
     def on_mount(self) -> None:

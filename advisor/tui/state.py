@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from advisor.candidates import Candidate
-from advisor.measured_speed import KnownSpeeds
-from advisor.need import Need
-from advisor.recommend import Recommendation
-from advisor.report.documents import DeploymentView, DeviceSummary
-from advisor.target import Target
-from advisor.workload import Workload
-from profiles.device import Device
+if TYPE_CHECKING:  # the first screen is painted before these are imported
+    from advisor.candidates import Candidate
+    from advisor.measured_speed import KnownSpeeds
+    from advisor.need import Need
+    from advisor.recommend import Recommendation
+    from advisor.report.documents import DeploymentView, DeviceSummary
+    from advisor.target import Target
+    from advisor.workload import Workload
+    from profiles.device import Device
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +22,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     given: str | None
     device: Device
-    known: KnownSpeeds = KnownSpeeds()
+    known: KnownSpeeds | None = None
 
     @property
     def here(self) -> bool:

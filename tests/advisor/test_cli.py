@@ -177,10 +177,23 @@ def test_a_closed_stdout_ends_cleanly() -> None:
     assert b"Exception" not in done.stderr
 
 
-HEAVY = ("llama_cpp", "torch", "gguf", "textual", "huggingface_hub", "numpy", "scipy", "cpuinfo", "rich")
+HEAVY = (
+    "llama_cpp",
+    "torch",
+    "gguf",
+    "textual",
+    "plotext",
+    "babel",
+    "gettext",
+    "huggingface_hub",
+    "numpy",
+    "scipy",
+    "cpuinfo",
+    "rich",
+)
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("recommend", *PHONE, "--json"), ("profile", "--json")])
+@pytest.mark.parametrize("arguments", [("--help",), ("tui", "--help"), ("recommend", *PHONE, "--json"), ("profile", "--json")])
 def test_start_up_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     """None of the heavy libraries is imported on the way to a JSON answer."""
     script = (

@@ -78,8 +78,11 @@ class StepScreen(Screen[None]):
 
     async def retranslate(self) -> None:
         """Make the widgets again, in the language that is now in use."""
+        focused = None if self.focused is None else self.focused.id
         await self.recompose()
         self.show()
+        for widget in self.query(f"#{focused}") if focused else ():
+            widget.focus()
 
 
 class Dialog(ModalScreen[object]):

@@ -39,6 +39,8 @@ class ChooseDevice(Dialog):
     ChooseDevice #count { color: $text-muted; height: auto; }
     """
 
+    _listed = ""
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = _("Choose a device")
@@ -62,21 +64,29 @@ class ChooseDevice(Dialog):
             options.highlighted = min(max((options.highlighted or 0) + by, 0), options.option_count - 1)
 
     def action_take(self) -> None:
+        typed = self.query_one(Input).value
+        if typed != self._listed:  # enter came before the list followed
+            self._show(typed)
         options = self.query_one(OptionList)
-        typed = self.query_one(Input).value.strip()
         if options.highlighted is not None:
             self.dismiss(options.get_option_at_index(options.highlighted).id)
-        elif typed:
-            self.dismiss(typed)  # a host with its card, say: whoever looks it up knows more spellings
+        elif typed.strip():
+            self.dismiss(typed.strip())  # a host with its card, say: whoever looks it up knows more spellings
 
     def _show(self, text: str) -> None:
+        self._listed = text
         from profiles.library import load_library, search
 
-        found = search(text) if text.strip() else list(load_library().entries)
+        name = text.strip()
+        found = search(name) if name else list(load_library().entries)
+        meant = _meant(name) if name else None
+        if meant is not None:
+            found = [meant, *(entry for entry in found if entry is not meant)]
         options = self.query_one(OptionList)
         options.clear_options()
-        lines = [Option(_row(entry), entry.name) for entry in found[:SHOWN]]
-        if not text.strip():
+        # What the text itself means goes on as it was typed: a memory size in it counts.
+        lines = [Option(_row(entry), name if entry is meant else entry.name) for entry in found[:SHOWN]]
+        if not name:
             lines.insert(0, Option(_("this machine"), ""))
         options.add_options(lines)
         options.highlighted = 0 if lines else None
@@ -86,6 +96,18 @@ class ChooseDevice(Dialog):
         elif len(found) > SHOWN:
             count += _(", the first {shown} shown").format(shown=SHOWN)
         self.query_one("#count", Static).update(count)
+
+
+def _meant(name: str) -> Entry | None:
+    """The device that the text names, where it names one and not several."""
+    from profiles.errors import UnknownDeviceError
+    from profiles.library import match
+
+    try:
+        found = match(name)
+    except UnknownDeviceError:
+        return None
+    return found[0][0] if found is not None and len(found[0]) == 1 else None
 
 
 def _row(entry: Entry) -> str:

@@ -41,6 +41,8 @@ class ChooseFile(Dialog):
         super().__init__()
         self._title, self._endings, self._offered = title, endings, offered
 
+    _listed = ""
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = self._title
@@ -70,11 +72,14 @@ class ChooseFile(Dialog):
             self._put(options.get_option_at_index(options.highlighted or 0).id or "")
 
     def action_take(self) -> None:
+        typed = self.query_one(Input).value
+        if typed != self._listed:  # enter came before the list followed
+            self._show(typed)
         options = self.query_one(OptionList)
         if options.highlighted is not None:
             self._take(options.get_option_at_index(options.highlighted).id or "")
         else:
-            self._take(self.query_one(Input).value)
+            self._take(typed)
 
     def _take(self, text: str) -> None:
         path = Path(text).expanduser()
@@ -91,6 +96,7 @@ class ChooseFile(Dialog):
         field.cursor_position = len(text)
 
     def _show(self, typed: str) -> None:
+        self._listed = typed
         options = self.query_one(OptionList)
         options.clear_options()
         self.query_one("#problem", Static).update("")

@@ -38,6 +38,8 @@ class ChooseLanguages(Dialog):
         super().__init__()
         self._codes = list(codes)
 
+    _listed = ""
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = _("Which languages must it know?")
@@ -61,6 +63,9 @@ class ChooseLanguages(Dialog):
             options.highlighted = min(max((options.highlighted or 0) + by, 0), options.option_count - 1)
 
     def action_change(self) -> None:
+        typed = self.query_one(Input).value
+        if typed != self._listed:  # enter came before the list followed
+            self._show(typed)
         options = self.query_one(OptionList)
         if options.highlighted is not None:
             self._toggle(options.get_option_at_index(options.highlighted).id or "")
@@ -78,6 +83,7 @@ class ChooseLanguages(Dialog):
         self.query_one(OptionList).highlighted = place
 
     def _show(self, text: str) -> None:
+        self._listed = text
         self.query_one("#chosen", Static).update(languages_in_words(tuple(self._codes)))
         options = self.query_one(OptionList)
         options.clear_options()

@@ -27,7 +27,6 @@ class ChooseOption(Dialog):
         "Every answer with the number of models it leaves; they are counted while you look. Enter takes the marked "
         "answer. Where a number is asked for you can type your own and press enter."
     )
-    AUTO_FOCUS = "Input, OptionList"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", marked("Choose"), priority=True),
         Binding("down", "move(1)", marked("Down"), show=False, priority=True),
@@ -67,6 +66,8 @@ class ChooseOption(Dialog):
         options.add_options([Line(self._row(place)) for place in range(len(self._options))])
         value = getattr(self.wizard.need, self._question.field)
         options.highlighted = next((i for i, each in enumerate(self._options) if each.value == value), 0)
+        for field in self.query(Input):
+            field.focus()
         self.run_worker(self._count, thread=True, group="counting", exclusive=True)
 
     def on_choose_option_counted(self, message: Counted) -> None:
@@ -119,5 +120,8 @@ class ChooseOption(Dialog):
             if not self.is_attached:
                 return
             self.post_message(
-                self.Counted(place, count(found, answered(need, self._question.field, option.value)))
+                self.Counted(
+                    place,
+                    count(found, answered(need, self._question.field, option.value), self.wizard.models),
+                )
             )

@@ -296,7 +296,9 @@ class TrialScreen(StepScreen):
         if not own:
             predicted = {"pp": row.pp_tokens_per_s, "tg": row.tg_tokens_per_s, "ttft": row.ttft_s}
             for speed, value in predicted.items():
-                table.add_row(Text(_(SPEEDS[speed])), "-" if value is None else _in_words(speed, value), "-", "-")
+                table.add_row(
+                    Text(_(SPEEDS[speed])), "-" if value is None else _in_words(speed, value), "-", "-"
+                )
             if row.tg_tokens_per_s is not None:
                 table.add_row("", Text(_(GRADES[row.tg_tokens_per_s.evidence]), "dim"))
             return table

@@ -21,7 +21,7 @@ class StepTab(Static):
     """
 
     def __init__(self, step: str, label: str, *, here: bool) -> None:
-        super().__init__(label, classes="-here" if here else "", markup=False)
+        super().__init__(label, id=f"tab-{step}", classes="-here" if here else "", markup=False)
         self._step = step
 
     async def on_click(self, event: events.Click) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from textual.message import Message
 
@@ -11,6 +12,11 @@ from advisor.errors import AdvisorError
 from advisor.need import Need, workload_of
 from advisor.tui.messages import Ranked, RankingFailed
 from advisor.tui.state import Found, Problem, Ranking, RuledOut
+
+if TYPE_CHECKING:
+    from advisor.catalog import Model
+
+    Models: TypeAlias = tuple[Model, ...] | None
 
 Start = Callable[[Callable[[], None]], object]
 Post = Callable[[Message], object]
@@ -21,8 +27,8 @@ _ALL = 100_000  # rows: every model that fits is shown
 class Ranker:
     """One thread at a time that answers the newest question; `start` begins a thread, `post` takes its answers."""
 
-    def __init__(self, start: Start, post: Post) -> None:
-        self._start, self._post = start, post
+    def __init__(self, start: Start, post: Post, models: Models = None) -> None:
+        self._start, self._post, self._models = start, post, models
         self._lock = threading.Lock()
         self._waiting: tuple[Found, Need] | None = None
         self._running = False
@@ -43,22 +49,22 @@ class Ranker:
                 if question is None:
                     self._running = False
                     return
-            answer = _answer(*question)
+            answer = _answer(*question, self._models)
             with self._lock:
                 outdated = self._waiting is not None
             if not outdated:
                 self._post(answer)
 
 
-def _answer(found: Found, need: Need) -> Message:
+def _answer(found: Found, need: Need, models: Models) -> Message:
     try:
-        return Ranked(rank(found, need))
+        return Ranked(rank(found, need, models))
     except AdvisorError as error:
         return RankingFailed(Problem(str(error)))
 
 
-def rank(found: Found, need: Need) -> Ranking:
-    """As `slm-advisor recommend` does it. Raises AdvisorError."""
+def rank(found: Found, need: Need, models: Models = None) -> Ranking:
+    """As `slm-advisor recommend` does it, of these models or the catalog's. Raises AdvisorError."""
     from advisor.catalog import load_catalog
     from advisor.explain import describe
     from advisor.recommend import recommend
@@ -67,7 +73,7 @@ def rank(found: Found, need: Need) -> Ranking:
 
     workload = workload_of(need)
     target = make_target(found.device, workload, known_speeds=found.known)
-    result = recommend(load_catalog().models, target, workload)
+    result = recommend(load_catalog().models if models is None else models, target, workload)
     document = recommendation_document(result, target, workload, top=_ALL)
     return Ranking(
         need=need,
@@ -91,7 +97,7 @@ def rank(found: Found, need: Need) -> Ranking:
     )
 
 
-def count(found: Found, need: Need) -> int | None:
+def count(found: Found, need: Need, models: Models = None) -> int | None:
     """How many models would remain; None where the need cannot be met as it is written."""
     from advisor.catalog import load_catalog
     from advisor.recommend import recommend
@@ -100,6 +106,6 @@ def count(found: Found, need: Need) -> int | None:
     try:
         workload = workload_of(need)
         target = make_target(found.device, workload, known_speeds=found.known)
-        return len(recommend(load_catalog().models, target, workload).ranked)
+        return len(recommend(load_catalog().models if models is None else models, target, workload).ranked)
     except AdvisorError:
         return None

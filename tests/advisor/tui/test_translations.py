@@ -110,10 +110,11 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 # A name of a widget, an action, a key, a style: one word in lower case, or a call of such.
 _NAME = re.compile(r"[-#.@\w]+(\(.*)?")
 _ALLOWED = frozenset(
-    {" GB", " GB/s", " ms", "dim italic", "green+", "orange+", "Input, OptionList", " weights"}
+    {" GB", " GB/s", " GHz", " ms", "dim italic", "green+", "orange+", "Input, OptionList", " weights"}
 )
 # Of these calls the arguments (from one place to another) are names in code.
 _NAMES_IN_CALLS = {"Binding": (0, 2), "Step": (2, 4), "cast": (0, 1), "TypeVar": (0, 1)}
+_NAMES_BY_KEYWORD = frozenset({"classes", "id", "variant", "action", "severity", "group", "justify", "style"})
 
 
 def _unmarked(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -131,6 +132,7 @@ def _unmarked(tree: ast.Module) -> Iterator[tuple[int, str]]:
             if name in _NAMES_IN_CALLS:
                 start, end = _NAMES_IN_CALLS[name]
                 skip(*node.args[start:end])
+            skip(*(each.value for each in node.keywords if each.arg in _NAMES_BY_KEYWORD))
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if node.targets[0].id.endswith("CSS"):
                 skip(node.value)
