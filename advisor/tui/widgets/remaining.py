@@ -75,7 +75,7 @@ class Remaining(Static):
                     if row.tg_tokens_per_s is None
                     else f"{rate(row.tg_tokens_per_s.value):>7} {_('tokens/s')}"
                 )
-                lines.append(Text(set_cell_size(f"{row.name}:{row.quant}", 38) + speed, no_wrap=True))
+                lines.append(Text(set_cell_size(f"{row.name}:{row.quant}", 33) + speed, no_wrap=True))
         else:
             lines += [
                 Text(),
