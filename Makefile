@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 PYTEST_ARGS ?= -m "not slow and not gpu"
 
 .DEFAULT_GOAL := help
-.PHONY: help recommend test lint types contracts check catalog library quality accuracy bench screenshot reference clean
+.PHONY: help recommend test lint types contracts check catalog library quality accuracy bench locale screenshot reference clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -64,6 +64,9 @@ accuracy: $(VENV)/.dev          ## refit speed, and judge it on chips left out
 
 bench: $(VENV)/.dev             ## start-up times, memory and batch rate
 	$(BIN)/python -m advisor.making.bench
+
+locale: $(VENV)/.dev            ## bring the translations up to date and compile them
+	$(BIN)/python -m advisor.making.locale
 
 screenshot: $(VENV)/.dev        ## draw the picture of the README
 	$(BIN)/python -m advisor.making.screenshot

@@ -11,7 +11,7 @@ This lives here and not beside profiles/calibration.py because it needs quantize
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import UTC, datetime
 
 from advisor.calibration_fit import (
@@ -25,7 +25,7 @@ from advisor.calibration_fit import (
     fit_kind,
     fit_type,
 )
-from advisor.calibration_lab import Lab, OutOfTimeError, Report
+from advisor.calibration_lab import Lab, OutOfTimeError, Report, Step
 from advisor.calibration_models import (
     KIND_MODELS,
     attention,
@@ -79,8 +79,11 @@ def calibrate(
     types: Sequence[str] = TYPES,
     report: Report = lambda _: None,
     strict: bool = True,
+    new_engine: Callable[[], Engine] = Engine,
 ) -> Calibration:
     """Measure this machine, which `device` describes; nothing is kept.
+
+    `new_engine` makes the engine, for a caller that may want to end it (`profiles.engine.stop`).
 
     Raises ComponentMissingError without an engine, NoisyError on a busy machine (with `strict`), NoRoomError where
     the temporary files have no place, EngineError where the engine fails, NotEnoughEvidenceError where the budget
@@ -93,10 +96,11 @@ def calibrate(
         )
     machine, started = Machine(), time.monotonic()
     if strict:
-        wait_until_quiet(machine, device.cpu.usable_threads or 1)
+        waiting = Step("nothing yet: waiting until the machine is quiet", 0.0, budget_s)
+        wait_until_quiet(machine, device.cpu.usable_threads or 1, report=lambda: report(waiting))
         started = time.monotonic()  # the minute is for measuring
     size = _model_bytes(device)
-    with Engine() as engine, scratch_folder(2 * size) as scratch:
+    with new_engine() as engine, scratch_folder(2 * size) as scratch:
         check_room(scratch.path, 2 * size)
         backends_there = gpu_backends(require(engine.version()))
         watch = Watch(machine, pids=[engine.pid] if engine.pid else [])

@@ -18,6 +18,7 @@ import msgspec
 
 from advisor.catalog import Model, Variant, family_matches
 from advisor.deployment_speed import deployment_speed
+from advisor.language import _, marked
 from advisor.licenses import allows
 from advisor.memory import MemoryEstimate, Settings, estimate_memory, kv_type_problem
 from advisor.quality import Quality, estimate_quality
@@ -103,10 +104,12 @@ def exclusions(model: Model, workload: Workload) -> tuple[Shortfall, ...]:
     """What rules a model out before any quantization is looked at."""
     found: list[Shortfall] = []
     if model.unsupported is not None or model.architecture is None or not model.variants:
-        reason = model.unsupported or "its tensors are not known"
+        reason = model.unsupported or marked("its tensors are not known")
         found.append(Shortfall(constraint="engine", reason=reason))
     elif not model.verified and not model.own:
-        found.append(Shortfall(constraint="dimensions", reason="its parameter count does not confirm them"))
+        found.append(
+            Shortfall(constraint="dimensions", reason=marked("its parameter count does not confirm them"))
+        )
     if workload.families and not family_matches(model.family, workload.families):
         found.append(
             Shortfall(constraint="family", needed=" or ".join(workload.families), available=model.family)
@@ -116,7 +119,7 @@ def exclusions(model: Model, workload: Workload) -> tuple[Shortfall, ...]:
             Shortfall(
                 constraint="license",
                 needed=" or ".join(workload.licenses),
-                available=model.license or "not known",
+                available=model.license or marked("not known"),
             )
         )
     if workload.task != "general" and model.tasks and workload.task not in model.tasks:
@@ -210,7 +213,8 @@ def evaluate(
         )
     speed = _speed(model, variant, target, place, settings, workload)
     if speed is None:
-        reason = f"the bandwidth of {place.processor.name or 'this processor'} is not known"
+        name = place.processor.name or _("this processor")
+        reason = _("the bandwidth of {processor} is not known").format(processor=name)
         shortfalls.append(Shortfall(constraint="no estimate", reason=reason))
     else:
         shortfalls.extend(speed_shortfalls(speed, workload))

@@ -18,6 +18,7 @@ from advisor.candidates import (
 )
 from advisor.catalog import Model, Variant
 from advisor.evidence import Evidence
+from advisor.language import _, marked, plural
 from advisor.memory import MemoryEstimate
 from advisor.target import Place, Target
 from advisor.text import amount, rate, seconds
@@ -92,99 +93,143 @@ def reasons(candidate: Candidate, target: Target, workload: Workload) -> tuple[s
     said: list[str] = []
     quality, speed, memory = candidate.quality, candidate.speed, candidate.memory
     if quality.value is None or quality.low is None or quality.high is None:
-        said.append(f"no published score: quality for {workload.task} is not known")
+        said.append(_("no published score: quality for {task} is not known").format(task=_(workload.task)))
     else:
-        text = f"quality {quality.value:.1f} ({quality.low:.1f} to {quality.high:.1f}) for {workload.task}"
+        text = _("quality {value:.1f} ({low:.1f} to {high:.1f}) for {task}").format(
+            value=quality.value, low=quality.low, high=quality.high, task=_(workload.task)
+        )
         if quality.loss is not None and quality.loss.points.value >= 0.05:
-            text += f", {quality.loss.points.value:.1f} points lost to {candidate.variant.quant}"
+            text += _(", {points:.1f} points lost to {quant}").format(
+                points=quality.loss.points.value, quant=candidate.variant.quant
+            )
         said.append(text)
     if speed is not None:
         said.append(
-            f"generates {rate(speed.tg.value)} tokens/s ({rate(speed.tg.low)} to {rate(speed.tg.high)})"
-            f"{_HERE.get(speed.tg.evidence, '')}; the floor is {rate(workload.min_tg_tokens_per_s)}"
+            _("generates {value} tokens/s ({low} to {high}){here}; the floor is {floor}").format(
+                value=rate(speed.tg.value),
+                low=rate(speed.tg.low),
+                high=rate(speed.tg.high),
+                here=_(_HERE.get(speed.tg.evidence, "")),
+                floor=rate(workload.min_tg_tokens_per_s),
+            )
         )
         said.append(
-            f"first token after {seconds(speed.ttft_s.value)} ({seconds(speed.ttft_s.low)} to "
-            f"{seconds(speed.ttft_s.high)}) for a prompt of {workload.prompt_tokens} tokens"
+            _("first token after {value} ({low} to {high}) for a prompt of {tokens} tokens").format(
+                value=seconds(speed.ttft_s.value),
+                low=seconds(speed.ttft_s.low),
+                high=seconds(speed.ttft_s.high),
+                tokens=workload.prompt_tokens,
+            )
         )
-    said.append(f"takes {_memory_taken(memory, target, candidate.place)}")
-    said.append(f"run on {_settings(candidate)}")
+    said.append(_memory_taken(memory, target, candidate.place))
+    said.append(_settings(candidate))
     if candidate.model.gguf_repos:
-        said.append(f"ready-made files: {candidate.model.gguf_repos[0]}")
+        said.append(_("ready-made files: {repository}").format(repository=candidate.model.gguf_repos[0]))
     if candidate.variant.needs_imatrix:
-        said.append("needs an importance matrix to be built well")
+        said.append(_("needs an importance matrix to be built well"))
     if candidate.model.gated:
-        said.append("the weights are gated: accept the licence on the Hub first")
+        said.append(_("the weights are gated: accept the licence on the Hub first"))
     return tuple(said)
 
 
-_HERE: dict[Evidence, str] = {"measured": ", measured here", "probed": ", probed here"}
+_HERE: dict[Evidence, str] = {"measured": marked(", measured here"), "probed": marked(", probed here")}
 
 
 def _settings(candidate: Candidate) -> str:
     settings, processor = candidate.settings, candidate.place.processor
-    place = f"{processor.name or 'this device'} ({processor.backend})"
-    if processor.accelerator is None:
-        place += f" with {settings.threads} thread{'s' if settings.threads != 1 else ''}"
+    name = f"{processor.name or _('this device')} ({processor.backend})"
+    how = ""
+    if processor.accelerator is None and settings.threads is not None:
+        how = plural(" with {threads} thread", " with {threads} threads", settings.threads).format(
+            threads=settings.threads
+        )
         if settings.threads_batch not in (None, settings.threads):
-            place += f" ({settings.threads_batch} for prompts)"
-    elif candidate.model.architecture is not None:
-        place += f" with {settings.offload_layers} of {candidate.model.architecture.n_layer + 1} layers on it"
-    return f"{place}: context {settings.context_length}, KV cache {settings.type_k}, micro-batch {settings.micro_batch}"
+            how += _(" ({threads} for prompts)").format(threads=settings.threads_batch)
+    elif processor.accelerator is not None and candidate.model.architecture is not None:
+        how = _(" with {layers} of {all} layers on it").format(
+            layers=settings.offload_layers, all=candidate.model.architecture.n_layer + 1
+        )
+    return _("run on {place}: context {context}, KV cache {type}, micro-batch {batch}").format(
+        place=name + how,
+        context=settings.context_length,
+        type=settings.type_k,
+        batch=settings.micro_batch,
+    )
 
 
 def _memory_taken(memory: MemoryEstimate, target: Target, place: Place) -> str:
     """The most a deployment may take beside the budget it comes out of, the accelerator's and the host's apart."""
 
     def of(size: int, budget: int | None) -> str:
-        return amount(size) + (f" of {amount(budget)}" if budget is not None else "")
+        if budget is None:
+            return amount(size)
+        return _("{size} of {budget}").format(size=amount(size), budget=amount(budget))
 
     host, accelerator = memory.host_high_bytes, memory.accelerator_high_bytes
     if target.total_bytes is not None:
-        return f"{of(host + accelerator, target.total_bytes)} at most"
+        return _("takes {memory} at most").format(memory=of(host + accelerator, target.total_bytes))
     if not accelerator:
-        return f"{of(host, target.host_bytes)} at most"
+        return _("takes {memory} at most").format(memory=of(host, target.host_bytes))
     if place.shared:
-        return (
-            f"{of(host + accelerator, target.host_bytes)} at most, "
-            f"{of(accelerator, place.memory_bytes)} for the accelerator"
+        return _("takes {memory} at most, {own} for the accelerator").format(
+            memory=of(host + accelerator, target.host_bytes), own=of(accelerator, place.memory_bytes)
         )
-    return (
-        f"{of(accelerator, place.memory_bytes)} on the accelerator and "
-        f"{of(host, target.host_bytes)} of main memory at most"
+    return _("takes {own} on the accelerator and {memory} of main memory at most").format(
+        own=of(accelerator, place.memory_bytes), memory=of(host, target.host_bytes)
     )
 
 
 def describe(shortfall: Shortfall) -> str:
     """A shortfall as a sentence."""
-    needed, available = shortfall.needed, shortfall.available
+    needed, available, reason = shortfall.needed, shortfall.available, shortfall.reason or ""
     match shortfall.constraint:
         case "memory" | "host memory" | "accelerator memory" as kind:
             assert isinstance(needed, int) and isinstance(available, int)
-            return f"needs {amount(needed)} of {kind}, and there are {amount(available)}"
+            return _("needs {needed} of {kind}, and there are {available}").format(
+                needed=amount(needed), kind=_(_KINDS[kind]), available=amount(available)
+            )
         case "download":
             assert isinstance(needed, int) and isinstance(available, int)
-            return f"the file is {amount(needed)}, more than the {amount(available)} allowed"
+            return _("the file is {needed}, more than the {available} allowed").format(
+                needed=amount(needed), available=amount(available)
+            )
         case "decode speed":
             assert isinstance(needed, float) and isinstance(available, float)
-            return f"may generate only {rate(available)} tokens/s, and {rate(needed)} are asked for"
+            return _("may generate only {available} tokens/s, and {needed} are asked for").format(
+                available=rate(available), needed=rate(needed)
+            )
         case "first token":
             assert isinstance(needed, float) and isinstance(available, float)
-            return f"the first token may take {seconds(available)}, and {seconds(needed)} are allowed"
+            return _("the first token may take {available}, and {needed} are allowed").format(
+                available=seconds(available), needed=seconds(needed)
+            )
         case "context":
-            return f"was made for {available} tokens of context, and {needed} are asked for"
+            return _("was made for {available} tokens of context, and {needed} are asked for").format(
+                available=available, needed=needed
+            )
         case "license":
-            return f"its licence is {available}, and {needed} is asked for"
+            return _("its licence is {available}, and {needed} is asked for").format(
+                available=_(str(available)), needed=needed
+            )
         case "family":
-            return f"is of family {available}, not {needed}"
+            return _("is of family {available}, not {needed}").format(available=available, needed=needed)
         case "task":
-            return f"is made for {available}, not for {needed}"
+            return _("is made for {available}, not for {needed}").format(
+                available=", ".join(_(task) for task in str(available).split(", ")), needed=_(str(needed))
+            )
         case "engine":
-            return f"llama.cpp cannot run it: {shortfall.reason}"
+            return _("llama.cpp cannot run it: {reason}").format(reason=_(reason))
         case "dimensions":
-            return f"its dimensions are not certain: {shortfall.reason}"
+            return _("its dimensions are not certain: {reason}").format(reason=_(reason))
         case "no estimate":
-            return f"no estimate: {shortfall.reason}"
+            return _("no estimate: {reason}").format(reason=_(reason))
+
+
+_KINDS: dict[str, str] = {
+    "memory": marked("memory"),
+    "host memory": marked("host memory"),
+    "accelerator memory": marked("accelerator memory"),
+}
 
 
 def _nearest(model: Model, variant: Variant, target: Target, workload: Workload) -> Candidate:
@@ -200,11 +245,15 @@ def _changes(model: Model, quant: str | None, target: Target, workload: Workload
     if quant is not None:
         lower = _largest_that_fits(model, quant, target, workload)
         if lower is not None:
-            yield Change(change="quant", value=lower, message=f"use {lower} instead of {quant}")
+            yield Change(
+                change="quant",
+                value=lower,
+                message=_("use {quant} instead of {other}").format(quant=lower, other=quant),
+            )
     shorter = workload.context_length // 2
     while shorter >= workload.prompt_tokens + workload.answer_tokens:
         if _fits(model, quant, target, _with(workload, context_length=shorter)):
-            yield Change(change="context", value=shorter, message=f"use a context of {shorter} tokens")
+            yield _shorter(shorter)
             break
         shorter //= 2
     for kind, message, relaxed in _filters(model, workload):
@@ -218,14 +267,11 @@ def _changes(model: Model, quant: str | None, target: Target, workload: Workload
         yield _later(waiting.speed.ttft_s.high)
     more = _more_memory(model, quant, target, workload)
     if more is not None:
-        yield Change(change="memory-budget", value=more, message=f"find {amount(more, up=True)} more memory")
+        yield _roomier(more)
     if workload.max_download_bytes is not None:
         heavy = _best(model, quant, target, _with(workload, max_download_bytes=None))
         if heavy is not None and heavy.variant.file_bytes > workload.max_download_bytes:
-            size = heavy.variant.file_bytes
-            yield Change(
-                change="max-download", value=size, message=f"allow a download of {amount(size, up=True)}"
-            )
+            yield _heavier(heavy.variant.file_bytes)
 
 
 def _together(
@@ -234,40 +280,53 @@ def _together(
     """What has to change at once for the nearest candidate."""
     if any(shortfall.constraint == "context" for shortfall in ruled_out):
         longest = model.context_length or 0
-        yield Change(change="context", value=longest, message=f"use a context of {longest} tokens")
-    for kind, message, _ in _filters(model, workload):
+        yield _shorter(longest)
+    for kind, message, _relaxed in _filters(model, workload):
         if any(shortfall.constraint == kind for shortfall in ruled_out):
             yield Change(change=kind, value="any", message=message)
     lacking = _lacking_memory(chosen)
     if lacking:
-        yield Change(
-            change="memory-budget", value=lacking, message=f"find {amount(lacking, up=True)} more memory"
-        )
+        yield _roomier(lacking)
     for shortfall in chosen.shortfalls:
         if shortfall.constraint == "decode speed" and isinstance(shortfall.available, float):
             yield _slower(shortfall.available)
         if shortfall.constraint == "first token" and isinstance(shortfall.available, float):
             yield _later(shortfall.available)
         if shortfall.constraint == "download":
-            size = chosen.variant.file_bytes
-            yield Change(
-                change="max-download", value=size, message=f"allow a download of {amount(size, up=True)}"
-            )
+            yield _heavier(chosen.variant.file_bytes)
+
+
+def _shorter(tokens: int) -> Change:
+    message = _("use a context of {tokens} tokens").format(tokens=tokens)
+    return Change(change="context", value=tokens, message=message)
+
+
+def _roomier(size: int) -> Change:
+    message = _("find {size} more memory").format(size=amount(size, up=True))
+    return Change(change="memory-budget", value=size, message=message)
+
+
+def _heavier(size: int) -> Change:
+    message = _("allow a download of {size}").format(size=amount(size, up=True))
+    return Change(change="max-download", value=size, message=message)
 
 
 def _slower(low: float) -> Change:
     step = 10.0 ** (math.floor(math.log10(low)) - 1)  # two digits, rounded down: the option must let it in
     shown = math.floor(low / step) * step
-    return Change(
-        change="min-tg", value=low, message=f"accept {rate(low)} tokens/s at worst (--min-tg {shown:.4g})"
+    message = _("accept {rate} tokens/s at worst (--min-tg {option:.4g})").format(
+        rate=rate(low), option=shown
     )
+    return Change(change="min-tg", value=low, message=message)
 
 
 def _later(high: float) -> Change:
     return Change(
         change="max-ttft",
         value=high,
-        message=f"accept {seconds(high)} to the first token at worst (--max-ttft {math.ceil(high)})",
+        message=_("accept {seconds} to the first token at worst (--max-ttft {option})").format(
+            seconds=seconds(high), option=math.ceil(high)
+        ),
     )
 
 
@@ -277,15 +336,19 @@ def _with(workload: Workload, **changes: object) -> Workload:
 
 def _filters(model: Model, workload: Workload) -> Iterator[tuple[ChangeKind, str, Workload]]:
     if workload.licenses:
-        licence = f"the licence {model.license}" if model.license else "a licence that is not known"
-        yield "license", f"accept {licence}", _with(workload, licenses=())
+        message = (
+            _("accept the licence {licence}").format(licence=model.license)
+            if model.license
+            else _("accept a licence that is not known")
+        )
+        yield "license", message, _with(workload, licenses=())
     if workload.families:
-        yield "family", f"allow family {model.family}", _with(workload, families=())
+        yield "family", _("allow family {family}").format(family=model.family), _with(workload, families=())
     if workload.task != "general" and workload.task not in model.tasks:
         relaxed = _as_general(workload)
-        message = "ask for task general"
+        message = _("ask for task general")
         if relaxed.context_length != workload.context_length:
-            message += f" and its context of {relaxed.context_length} tokens"
+            message += _(" and its context of {tokens} tokens").format(tokens=relaxed.context_length)
         yield "task", message, relaxed
 
 

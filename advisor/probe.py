@@ -106,8 +106,13 @@ def probe(
     report: Report = lambda _: None,
     slices: Sequence[int] | None = None,
     strict: bool = True,
+    new_engine: Callable[[], Engine] = Engine,
+    sampled: Callable[[float], None] = lambda _: None,
 ) -> ProbeResult:
     """Time a synthetic model; `slices` (numbers of layers) instead of what would be chosen.
+
+    `new_engine` makes the engines, for a caller that may want to end them (`profiles.engine.stop`); `sampled` is told
+    the tokens per second of generating after each round.
 
     Raises NotEnoughEvidenceError for a model that the engine cannot run, NothingFitsError where it has no memory or
     there is no disk for it, InvalidInputError for a backend that the engine has not, NoisyError on a busy machine
@@ -125,7 +130,7 @@ def probe(
     )
     machine = Machine()
     with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(Engine())
+        engine = stack.enter_context(new_engine())
         _check_backend(engine, place, settings)
         _check_fit(model, variant, target, place, settings)
         types = _types(arch, variant.quant, engine)
@@ -133,9 +138,11 @@ def probe(
         scratch = stack.enter_context(scratch_folder(plan.file_bytes))
         check_room(scratch.path, plan.file_bytes)
         report(_narrated(plan, scratch))
-        engines = _load(stack, engine, plan, types, scratch.path, settings, arch)
+        engines = _load(stack, engine, new_engine, plan, types, scratch.path, settings, arch)
         if strict:
-            wait_until_quiet(machine, settings.threads or 1)
+            wait_until_quiet(
+                machine, settings.threads or 1, report=lambda: report("looking whether the machine is quiet")
+            )
         report("warming up")
         session = _Session(engines, _run_settings(settings), LIMIT_S - (time.monotonic() - started))
         session.prepare(n_prompt)
@@ -143,6 +150,8 @@ def probe(
         for number in range(1, session.rounds + 1):
             report(f"round {number} of {session.rounds}")
             session.run_round()
+            so_far = generation(plan, load.cache, session.timed, session.seconds, n_prompt, n_gen)
+            sampled(so_far.rates[-1])
         taken, opened, timed = watch.stop(), session.opened, session.timed
         prompt = prompt_processing(plan, load.cache, timed, session.seconds, n_prompt)
         decode = generation(plan, load.cache, timed, session.seconds, n_prompt, n_gen)
@@ -289,6 +298,7 @@ def _narrated(plan: Plan, scratch: Scratch) -> str:
 def _load(
     stack: contextlib.ExitStack,
     first: Engine,
+    new_engine: Callable[[], Engine],
     plan: Plan,
     types: Mapping[str, str],
     folder: Path,
@@ -297,7 +307,7 @@ def _load(
 ) -> list[Engine]:
     """Write each part and load it into an engine of its own; the files are gone from the folder afterwards."""
     blocks = require(first.sample_blocks(sampled_types(types.values()), SAMPLE_BLOCKS)).data
-    engines = [first, *(stack.enter_context(Engine()) for _ in plan.parts[1:])]
+    engines = [first, *(stack.enter_context(new_engine()) for _ in plan.parts[1:])]
     for engine, part in zip(engines, plan.parts, strict=True):
         path = folder / f"{part.slice.n_layer}.gguf"
         write_synthetic(part.slice.architecture, part.types, path, blocks)

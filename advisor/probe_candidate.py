@@ -12,16 +12,25 @@ from advisor.probe import measurements_of, probe
 from advisor.target import Target
 from advisor.text import rate
 from advisor.workload import Workload
-from profiles.errors import EngineAbsentError, EngineError, ProfilesError
+from profiles.engine.client import Engine
+from profiles.errors import EngineAbsentError, EngineError, ProfilesError, StoppedError
 from quantize.errors import QuantizeError
 
 
 def probe_candidate(
-    candidate: Candidate, target: Target, workload: Workload, report: Callable[[str], None]
+    candidate: Candidate,
+    target: Target,
+    workload: Workload,
+    report: Callable[[str], None],
+    *,
+    strict: bool = True,
+    new_engine: Callable[[], Engine] = Engine,
+    sampled: Callable[[float], None] = lambda _: None,
 ) -> tuple[Measurement, ...] | Failure:
     """Probe it with its settings and the workload's lengths; `report` is told how far it is, and what came out.
 
-    Raises EngineAbsentError where there is no engine.
+    Without `strict` a busy machine is measured all the same, and nothing is kept. Raises EngineAbsentError where
+    there is no engine, StoppedError where `new_engine` was stopped.
     """
     try:
         result = probe(
@@ -33,8 +42,11 @@ def probe_candidate(
             n_prompt=workload.prompt_tokens,
             n_gen=workload.answer_tokens,
             report=report,
+            strict=strict,
+            new_engine=new_engine,
+            sampled=sampled,
         )
-    except EngineAbsentError:
+    except (EngineAbsentError, StoppedError):
         raise
     except (AdvisorError, ProfilesError, QuantizeError, OSError) as error:
         failure = Failure(_reason(error), isinstance(error, EngineError) and error.failure.kind == "refused")
@@ -42,6 +54,8 @@ def probe_candidate(
         return failure
     report(f"generates {rate(result.tg.value)} tokens/s, reads prompts at {rate(result.pp.value)}")
     found = measurements_of(result, target)
+    if not strict:
+        return found
     for problem in dict.fromkeys(filter(None, (record(each) for each in found))):
         report(problem)
     return found

@@ -10,6 +10,7 @@ import msgspec
 from advisor.candidates import Candidate, Shortfall, exclusions, search
 from advisor.catalog import Model
 from advisor.errors import InvalidInputError
+from advisor.language import marked
 from advisor.licenses import check_licenses
 from advisor.score import sort_key
 from advisor.target import Target
@@ -64,7 +65,7 @@ def recommend(models: Iterable[Model], target: Target, workload: Workload) -> Re
 
 
 NO_PROCESSOR = Shortfall(
-    constraint="no estimate", reason="the device has no processor that llama.cpp can use"
+    constraint="no estimate", reason=marked("the device has no processor that llama.cpp can use")
 )
 
 

@@ -92,7 +92,10 @@ def make_target(
     given = workload.memory_budget_bytes if budget == "given" else None
     if given is not None:
         # Nobody has more memory for asking: neither than there is, nor than the control group allows.
-        host = min(given, memory.total_bytes or given, memory.limit_bytes or given)
+        own = [size - workload.leave_free_bytes for size in (memory.total_bytes, memory.limit_bytes) if size]
+        host = max(0, min(given, *own))
+    elif host is not None:
+        host = max(0, host - workload.leave_free_bytes)
     places = tuple(_place(device, processor, budget, host) for processor in processors(device))
     if strict and host is None and all(place.memory_bytes is None for place in places):
         raise NotEnoughEvidenceError(

@@ -1,7 +1,7 @@
 """The workload: what the user will do, and the floors that follow from it.
 
 A task preset states every floor it implies; a value the user gives wins. The speeds come from how people read
-and listen, at about 0.75 English words a token: silent reading of 238 words a minute (Brysbaert 2019,
+and listen, at about 0.75 English words a token (WORDS_PER_TOKEN): silent reading of 238 words a minute (Brysbaert 2019,
 doi:10.1016/j.jml.2019.104047) is 5.3 tokens/s, speech of 150 words a minute 3.3 tokens/s.
 """
 
@@ -13,11 +13,15 @@ from typing import Literal, get_args
 import msgspec
 
 from advisor.errors import InvalidInputError
+from advisor.language import marked
 
 Task = Literal[
     "chat", "coding", "reasoning", "summarize", "translate", "extract", "agent", "voice", "general"
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
+
+WORDS_PER_TOKEN = 0.75
+"""English words; other languages need more tokens for the same text."""
 
 MAX_CONTEXT = 16 * 1024 * 1024
 MAX_BYTES = 1 << 60
@@ -42,8 +46,10 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=256,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=5.0,
-        reason="text appears a little faster than people read; five seconds still feel like a reply; "
-        "earlier turns stay in the cache, so a turn adds a paragraph or two",
+        reason=marked(
+            "text appears a little faster than people read; five seconds still feel like a reply; "
+            "earlier turns stay in the cache, so a turn adds a paragraph or two"
+        ),
     ),
     "coding": TaskPreset(
         context_length=16384,
@@ -51,7 +57,9 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=512,
         min_tg_tokens_per_s=8.0,
         max_ttft_s=15.0,
-        reason="code is skimmed faster than prose, and a file or two of context comes with the question",
+        reason=marked(
+            "code is skimmed faster than prose, and a file or two of context comes with the question"
+        ),
     ),
     "reasoning": TaskPreset(
         context_length=16384,
@@ -59,7 +67,9 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=2048,
         min_tg_tokens_per_s=10.0,
         max_ttft_s=5.0,
-        reason="the thinking is not read: 2,000 tokens of it should end within three and a half minutes",
+        reason=marked(
+            "the thinking is not read: 2,000 tokens of it should end within three and a half minutes"
+        ),
     ),
     "summarize": TaskPreset(
         context_length=16384,
@@ -67,7 +77,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=400,
         min_tg_tokens_per_s=5.0,
         max_ttft_s=60.0,
-        reason="a document of ten pages may take a minute to read in",
+        reason=marked("a document of ten pages may take a minute to read in"),
     ),
     "translate": TaskPreset(
         context_length=4096,
@@ -75,7 +85,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=200,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=3.0,
-        reason="a paragraph at a time, at reading speed",
+        reason=marked("a paragraph at a time, at reading speed"),
     ),
     "extract": TaskPreset(
         context_length=8192,
@@ -83,7 +93,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=200,
         min_tg_tokens_per_s=5.0,
         max_ttft_s=30.0,
-        reason="batch work over a few pages with a short structured answer",
+        reason=marked("batch work over a few pages with a short structured answer"),
     ),
     "agent": TaskPreset(
         context_length=32768,
@@ -91,7 +101,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=300,
         min_tg_tokens_per_s=12.0,
         max_ttft_s=20.0,
-        reason="many turns with long tool descriptions and results; each must be quick",
+        reason=marked("many turns with long tool descriptions and results; each must be quick"),
     ),
     "voice": TaskPreset(
         context_length=4096,
@@ -99,8 +109,10 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=80,
         min_tg_tokens_per_s=6.0,
         max_ttft_s=1.5,
-        reason="twice the rate of speech, and an answer to a spoken sentence that starts before the silence is "
-        "awkward; instructions stay in the cache",
+        reason=marked(
+            "twice the rate of speech, and an answer to a spoken sentence that starts before the silence is "
+            "awkward; instructions stay in the cache"
+        ),
     ),
     "general": TaskPreset(
         context_length=8192,
@@ -108,7 +120,7 @@ PRESETS: dict[Task, TaskPreset] = {
         answer_tokens=256,
         min_tg_tokens_per_s=5.0,
         max_ttft_s=10.0,
-        reason="reading speed, and a wait that is still bearable",
+        reason=marked("reading speed, and a wait that is still bearable"),
     ),
 }
 
@@ -117,7 +129,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """What the user will do, complete: presets have been filled in. Tokens, seconds and bytes.
 
     `budget` says which memory the answer may use: "now" what is free at this moment, "cleared" what is free
-    with other applications closed, "given" `memory_budget_bytes` from the user.
+    with other applications closed, "given" `memory_budget_bytes` from the user. `leave_free_bytes` of main memory
+    are kept from it, whichever it is.
     """
 
     task: Task
@@ -132,6 +145,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     licenses: tuple[str, ...]
     max_download_bytes: int | None
     families: tuple[str, ...]
+    leave_free_bytes: int = 0
 
 
 def make_workload(
@@ -147,6 +161,7 @@ def make_workload(
     licenses: tuple[str, ...] = (),
     max_download: str | None = None,
     families: tuple[str, ...] = (),
+    leave_free: str | None = None,
 ) -> Workload:
     """Check what the user gave and fill in the rest from the task's preset.
 
@@ -183,6 +198,7 @@ def make_workload(
         licenses=tuple(text.strip() for text in licenses),
         max_download_bytes=None if max_download is None else parse_bytes("max-download", max_download),
         families=tuple(text.strip() for text in families),
+        leave_free_bytes=0 if leave_free is None else parse_bytes("leave-free", leave_free),
     )
 
 

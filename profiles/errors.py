@@ -8,7 +8,8 @@ ProfilesError
 │   └── EngineTimeoutError it took too long and was ended                 exit 4
 ├── EngineBuildError       the engine could not be built or installed     exit 5
 │   └── EngineDownloadError its source could not be fetched               exit 6
-└── NoisyError             the machine is too busy to measure it          exit 4
+├── NoisyError             the machine is too busy to measure it          exit 4
+└── StoppedError           somebody ended the work from another thread
 """
 
 from __future__ import annotations
@@ -73,3 +74,7 @@ class EngineDownloadError(EngineBuildError):
 
 class NoisyError(ProfilesError):
     """Measuring now would give a number that means nothing; the message says what was seen and what to do."""
+
+
+class StoppedError(ProfilesError):
+    """The work was ended by whoever asked for it; there is nothing to report."""

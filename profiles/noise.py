@@ -17,7 +17,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -89,9 +89,15 @@ def look(machine: Machine, seconds: float = LOOK_S, pids: Iterable[int] = ()) ->
     return watch.stop()
 
 
-def wait_until_quiet(machine: Machine, threads: int, limit_s: float = WAIT_S) -> None:
-    """Return once others leave the CPUs to `threads`, at once where they do. Raises NoisyError after `limit_s`."""
+def wait_until_quiet(
+    machine: Machine, threads: int, limit_s: float = WAIT_S, *, report: Callable[[], None] = lambda: None
+) -> None:
+    """Return once others leave the CPUs to `threads`, at once where they do. Raises NoisyError after `limit_s`.
+
+    `report` is called before each look; what it raises ends the waiting.
+    """
     until = time.monotonic() + limit_s
+    report()
     while (seen := look(machine)) is not None and seen.shortage(threads) > HEAVY:
         if time.monotonic() > until:
             top = busiest()
@@ -100,6 +106,7 @@ def wait_until_quiet(machine: Machine, threads: int, limit_s: float = WAIT_S) ->
                 f"this machine is too busy to measure: {'; '.join(seen.reasons(threads))}{who}. "
                 "Wait for it or close it, then try again"
             )
+        report()
 
 
 class Watch:

@@ -140,6 +140,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     repetitions: int = 0
     round: int = 1
     left_s: float | None = None
+    tokens_per_s: float | None = None  # of the repetition before
 
 
 Report = Callable[[Progress], None]
@@ -169,8 +170,8 @@ def run_tests(
     machine = machine or Machine()
     report = progress or (lambda _: None)
     if strict:
-        report(Progress(phase="waiting"))
-        wait_until_quiet(machine, busy_threads(settings, settings.threads))
+        threads = busy_threads(settings, settings.threads)
+        wait_until_quiet(machine, threads, report=lambda: report(Progress(phase="waiting")))
     if model is None:
         report(Progress(phase="loading"))
         model = require(
@@ -297,6 +298,7 @@ class _Runner:
                     repetitions=self._repetitions,
                     round=round_,
                     left_s=left,
+                    tokens_per_s=test.tokens / seconds[-1] if seconds else None,
                 )
             )
             before = self._joules()

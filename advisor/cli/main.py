@@ -25,6 +25,7 @@ from advisor.cli.output import abandon_stdout, narrate, write_error
 
 # name -> (module, attribute, one line for --help). The line stands here so that --help imports no command.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "tui": ("advisor.cli.tui", "tui", "Open the wizard; the same as no command on a terminal."),
     "recommend": ("advisor.cli.recommend", "recommend", "Rank the deployments that fit a device and a task."),
     "explain": ("advisor.cli.recommend", "explain", "Say why a model is, or is not, recommended."),
     "estimate": (
@@ -92,12 +93,29 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: slm-advisor recommend --task chat --language ja --top 5",
 )
 @click.version_option(package_name="slm-advisor", prog_name="slm-advisor")
-def cli() -> None:
-    """Which small language model, at which quantization, with which settings, runs well on this device."""
+@click.option("--lang", type=click.Choice(["en", "ja"]), help="Language of the wizard, without a command.")
+@click.pass_context
+def cli(context: click.Context, lang: str | None) -> int | None:
+    """Which small language model, at which quantization, with which settings, runs well on this device.
+
+    Without a command, on a terminal, the wizard opens.
+    """
+    if context.invoked_subcommand is not None:
+        if lang is not None:
+            raise click.UsageError("--lang is for the wizard: commands answer in English", context)
+        return None
+    from advisor.cli.tui import on_terminal
+
+    if not on_terminal():
+        raise click.exceptions.NoArgsIsHelpError(context)
+    from advisor.tui import run
+
+    return run(language=lang)
 
 
 def exit_code(error: BaseException) -> int | None:

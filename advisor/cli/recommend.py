@@ -42,6 +42,7 @@ def workload_options(function: F) -> F:
         click.option(
             "--memory-budget", metavar="B", help="Memory it may take: 6GB, 5.5GiB, 'now' or 'cleared'."
         ),
+        click.option("--leave-free", metavar="B", help="Main memory to leave to other programs: 2GB."),
         click.option(
             "--license",
             "licenses",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from advisor.candidates import Candidate, Shortfall
 from advisor.confirm import Confirmation
 from advisor.explain import Change, Explanation, describe, explain, reasons
+from advisor.language import _
 from advisor.recommend import Exclusion, Recommendation
 from advisor.report.documents import (
     ChangeView,
@@ -239,9 +240,11 @@ def _summary(explanation: Explanation) -> str:
     name = explanation.model.name + (f":{explanation.quant}" if explanation.quant else "")
     if explanation.fits:
         assert explanation.candidate is not None
-        return f"{name} fits" + ("" if explanation.quant else f" as {explanation.candidate.variant.quant}")
+        if explanation.quant:
+            return _("{model} fits").format(model=name)
+        return _("{model} fits as {quant}").format(model=name, quant=explanation.candidate.variant.quant)
     said = "; ".join(describe(shortfall) for shortfall in explanation.shortfalls)
-    return f"{name} is ruled out: {said}"
+    return _("{model} is ruled out: {reasons}").format(model=name, reasons=said)
 
 
 def _notes(target: Target) -> tuple[str, ...]:
@@ -252,7 +255,7 @@ def _notes(target: Target) -> tuple[str, ...]:
         if "unverified" in source and "bandwidth" in field
     ]
     if unverified:
-        notes.append("the memory bandwidth of this device is not from a checked source; speeds may be off")
+        notes.append(_("the memory bandwidth of this device is not from a checked source; speeds may be off"))
     notes.extend(
         f"memory: {note.message}"
         for note in target.device.notes
@@ -261,6 +264,8 @@ def _notes(target: Target) -> tuple[str, ...]:
     measured = target.device.memory.measured_bandwidth_bytes_per_s
     if measured is not None:
         notes.append(
-            f"speeds rest on a memory bandwidth of {measured / 1e9:.0f} GB/s, measured on this machine"
+            _("speeds rest on a memory bandwidth of {rate:.0f} GB/s, measured on this machine").format(
+                rate=measured / 1e9
+            )
         )
     return tuple(notes)

@@ -27,6 +27,8 @@ from typing import IO, TypeVar
 import msgspec
 
 from profiles.engine.protocol import (
+    AnswerPart,
+    AnswerStarted,
     Blocks,
     CalibrateChunk,
     CalibrationOpened,
@@ -35,6 +37,7 @@ from profiles.engine.protocol import (
     CompareChunk,
     ComparisonOpened,
     ContextOpened,
+    ContinueAnswer,
     Describe,
     EngineFailure,
     EngineVersion,
@@ -56,6 +59,7 @@ from profiles.engine.protocol import (
     Request,
     RunTest,
     SampleBlocks,
+    StartAnswer,
     TakeImatrix,
     TestTiming,
     TypeChoices,
@@ -137,6 +141,18 @@ class Engine:
     def run_test(self, test: RunTest, *, timeout_s: float | None = None) -> TestTiming | EngineFailure:
         """Time one repetition of a test in the open context."""
         return self._ask(test, TestTiming, timeout_s)
+
+    def start_answer(
+        self, request: StartAnswer, *, timeout_s: float | None = None
+    ) -> AnswerStarted | EngineFailure:
+        """Begin an answer to a conversation."""
+        return self._ask(request, AnswerStarted, timeout_s)
+
+    def continue_answer(
+        self, request: ContinueAnswer, *, timeout_s: float | None = None
+    ) -> AnswerPart | EngineFailure:
+        """The next few tokens of it."""
+        return self._ask(request, AnswerPart, timeout_s)
 
     def sample_blocks(
         self, types: Iterable[str], blocks: int, *, timeout_s: float | None = None

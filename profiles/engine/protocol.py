@@ -251,6 +251,49 @@ class TestTiming(msgspec.Struct, frozen=True, tag=True):
     gen_s: float | None
 
 
+class ChatMessage(msgspec.Struct, frozen=True, array_like=True):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class StartAnswer(msgspec.Struct, frozen=True, tag=True):
+    """Begin an answer to a conversation in the open context, in place of the one before.
+
+    What the cache holds of it already is not computed again. `temperature` 0 takes the likeliest token each time.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.7
+    seed: Count = 0
+
+
+class AnswerStarted(msgspec.Struct, frozen=True, tag=True):
+    """`templated`: the model's own chat template was used; else the turns are plain lines."""
+
+    n_prompt: int
+    n_reused: int  # of them in the cache already
+    templated: bool
+
+
+class ContinueAnswer(msgspec.Struct, frozen=True, tag=True):
+    """Do a little: read up to `prompt_tokens` of what is left of the prompt, or else write up to `tokens`."""
+
+    tokens: Size = 4
+    prompt_tokens: Size = 256
+
+
+class AnswerPart(msgspec.Struct, frozen=True, tag=True):
+    """What came of it. `end` says that the answer is over: the model is done, or the context is full."""
+
+    text: str
+    tokens: int
+    prompt_left: int
+    seconds: float
+    end: Literal["done", "full"] | None = None
+
+
 class SampleBlocks(msgspec.Struct, frozen=True, tag=True):
     """Make `blocks` valid blocks of each tensor type ("Q4_K", "F16"), of weights drawn from N(0, 0.02²).
 
@@ -402,6 +445,8 @@ Request = (
     | LoadModel
     | OpenContext
     | RunTest
+    | StartAnswer
+    | ContinueAnswer
     | SampleBlocks
     | MemoryUse
     | OpenCalibration
@@ -418,6 +463,8 @@ Reply = (
     | ModelLoaded
     | ContextOpened
     | TestTiming
+    | AnswerStarted
+    | AnswerPart
     | Blocks
     | MemoryUsed
     | CalibrationOpened

@@ -6,6 +6,7 @@ Each module answers one kind of request; what is loaded stays in one `Session` b
 from __future__ import annotations
 
 from profiles.engine.binding import blocks, memory, process, quantize, timing, version
+from profiles.engine.binding.chat import Talk
 from profiles.engine.binding.ggml import load_backends
 from profiles.engine.binding.log import RefusedError
 from profiles.engine.binding.session import Session
@@ -13,6 +14,7 @@ from profiles.engine.binding.text import Texts
 from profiles.engine.protocol import (
     CalibrateChunk,
     CompareChunk,
+    ContinueAnswer,
     Describe,
     LoadModel,
     MemoryQuestion,
@@ -26,6 +28,7 @@ from profiles.engine.protocol import (
     Request,
     RunTest,
     SampleBlocks,
+    StartAnswer,
     TakeImatrix,
 )
 
@@ -33,6 +36,7 @@ __all__ = ["RefusedError", "answer"]
 
 load_backends()
 _session = Session()
+_talk = Talk(_session)
 _texts = Texts()
 
 
@@ -54,6 +58,8 @@ def answer(request: Request) -> Reply:
             return _session.open(request)
         case RunTest():
             return timing.run_test(_session, request)
+        case StartAnswer() | ContinueAnswer():
+            return _talk.answer(request)
         case SampleBlocks():
             return blocks.sample_blocks(request)
         case MemoryUse():

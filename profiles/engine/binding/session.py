@@ -25,6 +25,7 @@ class Session:
         self.path = ""
         self.saved_state: Any = None  # a ctypes array, of `saved_depth` tokens
         self.saved_depth = 0
+        self.cached: list[int] = []  # tokens of a conversation that the context's cache holds
         self._thread_pools: list[int] = []
 
     @property
@@ -107,6 +108,7 @@ class Session:
         _attach(self.context, *pools)
 
     def _close_context(self) -> None:
+        self.cached = []
         if self.context is not None:
             llama_cpp.llama_free(self.context)
             self.context = None

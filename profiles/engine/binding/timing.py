@@ -36,6 +36,7 @@ def run_test(session: Session, request: RunTest) -> TestTiming:
     needed = request.n_prompt + request.n_gen + request.depth
     if needed > n_ctx:
         raise RefusedError(f"the test needs a context of {needed} tokens, the open one holds {n_ctx}")
+    session.cached = []
     with collected_log() as log:
         try:
             if request.warmup:

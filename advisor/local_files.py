@@ -1,0 +1,71 @@
+"""Model files that are on this machine already, found by name in the folders where programs keep them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from advisor.catalog import Model
+from advisor.names import canonical
+
+MAX_ENTRIES = 20_000  # looked at; a home folder with more is not searched to its end
+MAX_DEPTH = 6
+
+
+def usual_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Where the Hub's client, llama.cpp and LM Studio keep files, and where people do; those that exist.
+
+    HF_HUB_CACHE and LLAMA_CACHE count as those programs have it.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return ()
+    cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
+    folders = (
+        Path(
+            environment.get("HF_HUB_CACHE")
+            or Path(environment.get("HF_HOME") or cache / "huggingface") / "hub"
+        ),
+        Path(environment.get("LLAMA_CACHE") or cache / "llama.cpp"),
+        home / ".lmstudio" / "models",
+        home / "models",
+        home / "Downloads",
+        Path.cwd(),
+    )
+    return tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))
+
+
+def files_of(model: Model, quant: str, folders: Sequence[Path]) -> tuple[Path, ...]:
+    """GGUF files whose names say that they are this model at this quantization; whether they are, `identify` tells.
+
+    Reads folders only, no file.
+    """
+    names = {canonical(name) for name in (model.name, model.id.rpartition("/")[2])}
+    found: dict[Path, None] = {}
+    for folder in folders:
+        for path in _gguf_files(folder):
+            stem = path.stem
+            if quant.lower() in stem.lower() and any(name in canonical(stem) for name in names):
+                found[path] = None
+    return tuple(found)
+
+
+def _gguf_files(folder: Path) -> Iterator[Path]:
+    left = MAX_ENTRIES
+    todo = [(folder, 0)]
+    while todo:
+        here, depth = todo.pop()
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            left -= 1
+            if left < 0:
+                return
+            if entry.name.endswith(".gguf"):  # the Hub's cache holds links to its files
+                yield Path(entry.path)
+            elif depth < MAX_DEPTH and not entry.is_symlink() and entry.is_dir(follow_symlinks=False):
+                todo.append((Path(entry.path), depth + 1))

@@ -1,0 +1,99 @@
+"""What workers tell the program. A number says which question a message answers: older answers are dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from advisor.tui.state import Found, Problem, Ranking
+
+if TYPE_CHECKING:
+    from advisor.calibration_lab import Step
+    from advisor.report.calibration import CalibrationDocument
+    from advisor.trial import Trial
+    from advisor.tui.work.watching import Watching
+    from profiles.conversation import Part
+
+
+@dataclass
+class DeviceFound(Message):
+    found: Found
+
+
+@dataclass
+class DeviceFailed(Message):
+    problem: Problem
+
+
+@dataclass
+class Ranked(Message):
+    ranking: Ranking
+
+
+@dataclass
+class RankingFailed(Message):
+    problem: Problem
+
+
+@dataclass
+class CalibrationStep(Message):
+    step: Step
+
+
+@dataclass
+class CalibrationDone(Message):
+    document: CalibrationDocument
+
+
+@dataclass
+class CalibrationFailed(Message):
+    problem: Problem | None  # None: it was stopped
+
+
+@dataclass
+class TrialProgress(Message):
+    words: str
+
+
+@dataclass
+class TrialSample(Message):
+    """One repetition's tokens per second; `test` says of what."""
+
+    test: str
+    tokens_per_s: float
+
+
+@dataclass
+class TrialDone(Message):
+    trial: Trial
+
+
+@dataclass
+class TrialFailed(Message):
+    problem: Problem | None  # None: it was stopped
+    noisy: bool = False
+
+
+@dataclass
+class ChatReady(Message):
+    description: str
+    n_ctx: int
+
+
+@dataclass
+class ChatPart(Message):
+    part: Part
+
+
+@dataclass
+class ChatEnded(Message):
+    """An answer is over; with a problem, the conversation too."""
+
+    problem: Problem | None = None
+
+
+@dataclass
+class Watched(Message):
+    reading: Watching

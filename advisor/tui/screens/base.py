@@ -1,0 +1,127 @@
+"""What all screens share: descriptions of keys in the language in use, help, and the frame of a step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from advisor.language import _, marked
+from advisor.tui.widgets.step_bar import StepBar
+
+if TYPE_CHECKING:
+    from advisor.tui.app import Wizard
+
+BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (110, "-wide")]
+LINES = [(0, "-flat"), (16, "-low"), (32, "-high")]
+
+
+def translated(bindings: dict[str, ActiveBinding]) -> dict[str, ActiveBinding]:
+    """The same keys with descriptions in the language in use."""
+    found = {}
+    for key, active in bindings.items():
+        binding = active.binding
+        words = marked("All") if binding.action == "command_palette" else binding.description
+        found[key] = active._replace(binding=dataclasses.replace(binding, description=_(words)))
+    return found
+
+
+class StepScreen(Screen[None]):
+    """A step: the bar above, its own widgets, the keys below. `show` puts what is known into the widgets."""
+
+    STEP: ClassVar[str]
+    HELP: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
+    VERTICAL_BREAKPOINTS = LINES
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "app.go(1)", marked("Next")),
+        Binding("ctrl+n", "app.go(1)", marked("Next"), show=False, priority=True),
+        Binding("b,escape", "app.go(-1)", marked("Back"), key_display="b", show=False),
+    ]
+    DEFAULT_CSS = """
+    StepScreen.-tiny StepBar .name { display: none; }
+    StepScreen.-flat StepBar { height: 1; }
+    StepScreen.-flat StepBar .summary { display: none; }
+    """
+
+    @property
+    def wizard(self) -> Wizard:
+        """The program, with what it knows."""
+        return cast("Wizard", self.app)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        return translated(super().active_bindings)
+
+    def compose(self) -> ComposeResult:
+        yield StepBar(self.STEP)
+        yield from self.body()
+        yield Footer(show_command_palette=True, compact=True)
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets between bar and keys."""
+        return ()
+
+    def show(self) -> None:
+        """Put what is known into the widgets; called whenever that changes and once they are there."""
+
+    def on_mount(self) -> None:
+        self.wizard.opened[self.STEP] = self
+        self.wizard.summarize(self)
+        self.show()
+
+    async def retranslate(self) -> None:
+        """Make the widgets again, in the language that is now in use."""
+        focused = None if self.focused is None else self.focused.id
+        await self.recompose()
+        self.show()
+        for widget in self.query(f"#{focused}") if focused else ():
+            widget.focus()
+
+
+class Dialog(ModalScreen[object]):
+    """Something on top of a step that is closed with escape."""
+
+    HELP: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
+    VERTICAL_BREAKPOINTS = LINES
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", marked("Close"))]
+    DEFAULT_CSS = """
+    Dialog {
+        align: center middle;
+        background: $background 60%;
+    }
+    Dialog > .dialog {
+        width: 90%;
+        max-width: 92;
+        height: auto;
+        max-height: 90%;
+        background: $surface;
+        border: round $primary;
+        border-title-color: $primary;
+        padding: 0 1;
+    }
+    Dialog.-flat > .dialog, Dialog.-tiny > .dialog {
+        width: 100%;
+        max-height: 100%;
+        border: none;
+    }
+    """
+
+    @property
+    def wizard(self) -> Wizard:
+        """The program, with what it knows."""
+        return cast("Wizard", self.app)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        return translated(super().active_bindings)
+
+    def action_close(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,117 @@
+"""Choosing a device of the library by typing a part of its name."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import set_cell_size
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from advisor.language import _, marked, plural
+from advisor.tui.screens.base import Dialog
+from profiles.entry import Entry
+
+SHOWN = 200  # of what fits; who needs more types another letter
+
+
+class ChooseDevice(Dialog):
+    """Gives the name that was chosen, "" for this machine, None for none."""
+
+    HELP = marked(
+        "Type any part of a name, a chip or a graphics card: 'pixel', 'snapdragon 8', 'rtx 4090'. A memory size in "
+        "the name picks the variant ('Raspberry Pi 5 8GB'), and a host with a card can be written out: "
+        "'Pi 5 8GB (AMD RX 7600)'."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "take", marked("Choose"), priority=True),
+        Binding("down", "move(1)", marked("Down"), show=False, priority=True),
+        Binding("up", "move(-1)", marked("Up"), show=False, priority=True),
+        Binding("pagedown", "move(10)", marked("Down"), show=False, priority=True),
+        Binding("pageup", "move(-10)", marked("Up"), show=False, priority=True),
+    ]
+    DEFAULT_CSS = """
+    ChooseDevice > .dialog { height: 90%; }
+    ChooseDevice OptionList { height: 1fr; }
+    ChooseDevice #count { color: $text-muted; height: auto; }
+    """
+
+    _listed = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = _("Choose a device")
+            yield Input(placeholder=_("part of a name, a chip or a card"), compact=True)
+            yield OptionList(markup=False)
+            yield Static("", id="count", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self._show("")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._show(event.value)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option_id)
+
+    def action_move(self, by: int) -> None:
+        options = self.query_one(OptionList)
+        if options.option_count:
+            options.highlighted = min(max((options.highlighted or 0) + by, 0), options.option_count - 1)
+
+    def action_take(self) -> None:
+        typed = self.query_one(Input).value
+        if typed != self._listed:  # enter came before the list followed
+            self._show(typed)
+        options = self.query_one(OptionList)
+        if options.highlighted is not None:
+            self.dismiss(options.get_option_at_index(options.highlighted).id)
+        elif typed.strip():
+            self.dismiss(typed.strip())  # a host with its card, say: whoever looks it up knows more spellings
+
+    def _show(self, text: str) -> None:
+        self._listed = text
+        from profiles.library import load_library, search
+
+        name = text.strip()
+        found = search(name) if name else list(load_library().entries)
+        meant = _meant(name) if name else None
+        if meant is not None:
+            found = [meant, *(entry for entry in found if entry is not meant)]
+        options = self.query_one(OptionList)
+        options.clear_options()
+        # What the text itself means goes on as it was typed: a memory size in it counts.
+        lines = [Option(_row(entry), name if entry is meant else entry.name) for entry in found[:SHOWN]]
+        if not name:
+            lines.insert(0, Option(_("this machine"), ""))
+        options.add_options(lines)
+        options.highlighted = 0 if lines else None
+        count = plural("{count} device", "{count} devices", len(found)).format(count=len(found))
+        if not found:
+            count = _("Nothing in the library fits; enter takes the name as it is typed.")
+        elif len(found) > SHOWN:
+            count += _(", the first {shown} shown").format(shown=SHOWN)
+        self.query_one("#count", Static).update(count)
+
+
+def _meant(name: str) -> Entry | None:
+    """The device that the text names, where it names one and not several."""
+    from profiles.errors import UnknownDeviceError
+    from profiles.library import match
+
+    try:
+        found = match(name)
+    except UnknownDeviceError:
+        return None
+    return found[0][0] if found is not None and len(found[0]) == 1 else None
+
+
+def _row(entry: Entry) -> str:
+    sizes = entry.sizes_gb
+    memory = "?" if not sizes else f"{sizes[0]:g}" if len(sizes) == 1 else f"{sizes[0]:g}-{sizes[-1]:g}"
+    rate = f"{entry.bandwidth / 1e9:.4g} GB/s" if entry.bandwidth else "?"
+    return f"{set_cell_size(entry.name, 31)} {entry.class_:<11} {memory + ' GB':>9} {rate:>10}"

@@ -1,0 +1,53 @@
+"""A device's facts as a table: what, how much, and where that was read."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+from textual.widgets import Static
+
+from advisor.language import _
+from advisor.report.device_facts import facts, origin
+from profiles.device import Device
+
+
+class Facts(Static):
+    """Every known fact with its source; below them what is missing, and why."""
+
+    DEFAULT_CSS = """
+    Facts { height: auto; }
+    """
+
+    def tell(self, device: Device) -> None:
+        """Show this device."""
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(no_wrap=True)
+        table.add_column(ratio=1)
+        table.add_column(justify="right", no_wrap=True)
+        for fact in facts(device):
+            if fact.value is None:
+                continue
+            source = device.sources.get(fact.path, "")
+            table.add_row(
+                Text(_(fact.label), "dim"),
+                Text(fact.value),
+                Text(_(origin(source)) if source else "", "dim italic"),
+            )
+        self.update(table)
+
+
+class Notes(Static):
+    """What is missing of a device, and what to know about it."""
+
+    DEFAULT_CSS = """
+    Notes { height: auto; }
+    """
+
+    def tell(self, device: Device) -> None:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for note in device.notes:
+            table.add_row(Text(note.field or "-", "dim"), Text(note.message))
+        self.update(table)
+        self.display = bool(device.notes)

@@ -1,0 +1,153 @@
+"""The real program in a real terminal, as somebody sits before it; tmux is the terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("tmux") is None, reason="tmux is not installed, and it is the terminal of this test"
+)
+PROGRAM = str(Path(sys.executable).with_name("slm-advisor"))
+
+
+class Terminal:
+    """A tmux server of its own with one window."""
+
+    def __init__(
+        self, command: str, folder: Path, width: int = 80, height: int = 24, **environment: str
+    ) -> None:
+        self._socket = f"slm-advisor-test-{uuid.uuid4().hex[:8]}"
+        clean = {
+            key: value for key, value in os.environ.items() if key not in ("TMUX", "NO_COLOR", "LANGUAGE")
+        }
+        self._environment = {**clean, "LC_ALL": "C.UTF-8", "XDG_DATA_HOME": str(folder), **environment}
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), command)
+        self._tmux("set-option", "-g", "remain-on-exit", "on")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self._tmux("send-keys", key)
+
+    def type(self, text: str) -> None:
+        self._tmux("send-keys", "-l", text)
+
+    def resize(self, width: int, height: int) -> None:
+        self._tmux("resize-window", "-x", str(width), "-y", str(height))
+
+    def text(self) -> str:
+        return self._tmux("capture-pane", "-p").stdout
+
+    def until(self, words: str, seconds: float = 30.0) -> str:
+        """Wait until the words are on the screen."""
+        end = time.monotonic() + seconds
+        while words not in (text := self.text()):
+            assert time.monotonic() < end, f"no {words!r} within {seconds:g} s:\n{text}"
+            time.sleep(0.05)
+        return text
+
+    def exit_code(self, seconds: float = 15.0) -> int:
+        end = time.monotonic() + seconds
+        while True:
+            state = self._tmux("display-message", "-p", "#{pane_dead} #{pane_dead_status}").stdout.split()
+            if len(state) == 2:  # dead, and its status has come in
+                return int(state[1])
+            assert time.monotonic() < end, f"it does not end:\n{self.text()}"
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        subprocess.run(["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False)
+
+    def _tmux(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["tmux", "-L", self._socket, *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=self._environment,
+            check=True,
+        )
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[list[Terminal]]:
+    """Terminals to close afterwards."""
+    opened: list[Terminal] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+def test_the_program_alone_leads_from_the_device_to_trying(terminal: list[Terminal], tmp_path: Path) -> None:
+    """`slm-advisor` on a terminal: device, need, list, details, try, and a clean end."""
+    screen = Terminal(PROGRAM, tmp_path)
+    terminal.append(screen)
+    screen.until("models fit")
+    screen.press("c")
+    screen.until("Choose a device")
+    screen.type("raspberry pi 5 8gb")
+    screen.press("Enter")
+    screen.until("Raspberry Pi 5 / CM5")
+    screen.until("models fit")
+    screen.press("n")
+    screen.until("models remain")
+    screen.press("Down", "Right")
+    screen.until("general (en)")
+    screen.press("n")
+    screen.until("tokens/s (", 10)
+    screen.press("Enter")
+    screen.until("bits per weight")
+    screen.press("Escape")
+    screen.until("^p All")  # escape and a digit at once would be alt with that digit
+    screen.press("4")
+    screen.until("is not this machine")
+    screen.resize(40, 10)
+    screen.until("Try")
+    screen.press("q")
+    assert screen.exit_code() == 0
+
+
+def test_a_japanese_locale_gets_japanese(terminal: list[Terminal], tmp_path: Path) -> None:
+    """The first screen already; --lang has the last word."""
+    screen = Terminal(shlex.join([PROGRAM, "tui", "--device", "Pixel 9"]), tmp_path, LANGUAGE="ja")
+    terminal.append(screen)
+    screen.until("が適合")
+    screen.press("3")
+    screen.until("生成速度")
+    screen.press("q")
+    assert screen.exit_code() == 0
+    other = Terminal(shlex.join([PROGRAM, "--lang", "en"]), tmp_path, LANGUAGE="ja")
+    terminal.append(other)
+    other.until("models fit")
+    other.press("q")
+    assert other.exit_code() == 0
+
+
+def test_an_unknown_device_is_said_on_the_first_screen(terminal: list[Terminal], tmp_path: Path) -> None:
+    """The wizard opens all the same, with names near the one that was given."""
+    screen = Terminal(shlex.join([PROGRAM, "tui", "--device", "Pixel 99 Ultra"]), tmp_path, width=120)
+    terminal.append(screen)
+    screen.until("Pixel 99 Ultra")
+    screen.until("Near it:")
+    screen.press("q")
+    assert screen.exit_code() == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("tui",)])
+def test_without_a_terminal_it_says_how_to_go_on(arguments: tuple[str, ...]) -> None:
+    """Help, or what to run instead, on stderr; exit code 2, as without a wizard."""
+    done = subprocess.run(
+        [PROGRAM, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert b"recommend" in done.stderr

@@ -1,0 +1,169 @@
+"""Trying a deployment: what is said where it cannot be tried, and the engine's good and bad days."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from advisor.local_files import files_of
+from advisor.tui.screens.talk import TalkScreen
+from advisor.tui.screens.trial import TrialScreen
+from tests.advisor.tui.conftest import Open, answered, shown, until
+
+ROOM = {"size": (100, 36), "notifications": True}
+
+
+async def choose(pilot: Pilot[Any], name: str) -> None:
+    """Put the cursor of the list on a model and go to the last step."""
+    await answered(pilot)
+    await pilot.press("3", "slash", *name, "enter", "4")
+    await pilot.pause()
+
+
+async def test_a_device_that_is_elsewhere_cannot_be_tried(wizard: Open) -> None:
+    """The screen says so, and what to run over there."""
+    async with wizard().run_test(**ROOM) as pilot:
+        await choose(pilot, "llama")
+        text = shown(pilot)
+        assert "is not this machine" in text
+        assert "slm-advisor bench" in text
+        await pilot.press("p")
+        await pilot.pause()
+        assert "starting" not in shown(pilot)
+
+
+async def test_without_an_engine_the_way_to_one_is_shown(
+    wizard: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is started, and the wizard stays."""
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)  # as importlib sees a package that is not installed
+    async with wizard(device=None).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        await pilot.press("p")
+        await until(pilot, lambda: "slm-advisor engine install" in shown(pilot))
+        assert pilot.app.is_running
+
+
+async def test_what_is_no_model_is_refused_by_name(wizard: Open, tmp_path: Path) -> None:
+    """A file that only ends in .gguf is named, with what is wrong with it."""
+    pytest.importorskip("llama_cpp")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"no model")
+    async with wizard(device=None).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        await pilot.press("f", *str(broken), "enter")
+        await until(pilot, lambda: "broken.gguf" in shown(pilot) and "GGUF" in shown(pilot))
+        assert isinstance(pilot.app.screen, TrialScreen)
+
+
+def test_files_are_found_by_model_and_quantization(few: tuple[Any, ...], tmp_path: Path) -> None:
+    """Spellings of Hub repositories count; another quantization or another model does not."""
+    model = next(each for each in few if each.name == "Qwen2.5-0.5B-Instruct")
+    folder = tmp_path / "models--Qwen--Qwen2.5-0.5B-Instruct-GGUF" / "snapshots" / "1"
+    folder.mkdir(parents=True)
+    for name in (
+        "qwen2.5-0.5b-instruct-q4_k_m.gguf",
+        "qwen2.5-0.5b-instruct-q8_0.gguf",
+        "qwen2.5-1.5b-q4_k_m.gguf",
+    ):
+        (folder / name).touch()
+    assert [path.name for path in files_of(model, "Q4_K_M", (tmp_path,))] == [
+        "qwen2.5-0.5b-instruct-q4_k_m.gguf"
+    ]
+    assert files_of(model, "Q4_K_M", (tmp_path / "gone",)) == ()
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+async def test_a_conversation_streams_and_outlives_an_interruption(wizard: Open, smollm2: Path) -> None:
+    """What the model says appears with its speed; escape ends an answer, and the next one comes."""
+    pytest.importorskip("llama_cpp")
+    async with wizard(device=None).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        await pilot.press("t", *str(smollm2), "enter")
+        await until(pilot, lambda: "say something" in shown(pilot), 60)
+        await pilot.press(*"Write a long story.", "enter")
+        await until(pilot, lambda: "this answer:" in shown(pilot), 60)
+        assert "predicted" in shown(pilot)
+        await pilot.press("escape")
+        screen = pilot.app.screen
+        assert isinstance(screen, TalkScreen)
+        await until(pilot, lambda: screen._answer is None, 60)
+        await pilot.press(*"Say yes.", "enter")
+        await until(pilot, lambda: "> Say yes." in shown(pilot), 60)
+        await pilot.press("escape")
+        await until(pilot, lambda: screen._answer is None, 60)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, TrialScreen))
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+async def test_an_engine_that_ends_in_a_conversation_leaves_the_wizard_up(
+    wizard: Open, smollm2: Path
+) -> None:
+    """What happened is said in the conversation, and escape leads back."""
+    pytest.importorskip("llama_cpp")
+    async with wizard(device=None).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        await pilot.press("t", *str(smollm2), "enter")
+        await until(pilot, lambda: "say something" in shown(pilot), 60)
+        screen = pilot.app.screen
+        assert isinstance(screen, TalkScreen)
+        await pilot.press(*"Write a long story.", "enter")
+        await until(pilot, lambda: "this answer:" in shown(pilot), 60)
+        (worker,) = screen._talker.stop.pids
+        os.kill(worker, signal.SIGKILL)
+        await until(pilot, lambda: screen._ended, 30)
+        assert "memory ran out" in shown(pilot).replace("\n", " ")
+        assert screen.query_one(Input).disabled
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, TrialScreen))
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+async def test_a_probe_is_stopped_at_once(wizard: Open) -> None:
+    """Escape ends it, its process too, and nothing is kept."""
+    pytest.importorskip("llama_cpp")
+    async with wizard(device=None).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        screen = pilot.app.screen
+        assert isinstance(screen, TrialScreen)
+        await pilot.press("p")
+        await until(pilot, lambda: screen._stop is not None and screen._stop.pids, 30)
+        assert screen._stop is not None
+        stop = screen._stop
+        await pilot.press("escape")
+        await until(pilot, lambda: "Nothing is kept" in shown(pilot), 15)
+        assert stop.pids == ()
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+async def test_a_bench_shows_what_was_predicted_beside_what_was_found(wizard: Open, smollm2: Path) -> None:
+    """On a quiet machine the row takes the measurement; a busy one is measured on request, and nothing is kept."""
+    pytest.importorskip("llama_cpp")
+    app = wizard(device=None)
+    async with app.run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        screen = pilot.app.screen
+        assert isinstance(screen, TrialScreen)
+        await pilot.press("f", *str(smollm2), "enter")
+        await until(pilot, lambda: screen._stop is not None)
+        await until(pilot, lambda: screen._stop is None, 240)
+        if "u measures all the same" in shown(pilot):
+            await pilot.press("u")
+            await until(pilot, lambda: screen._stop is not None)
+            await until(pilot, lambda: screen._stop is None, 240)
+        text = shown(pilot)
+        assert "Done: SmolLM2-135M-Instruct:Q4_1 measured here" in text
+        assert "peak memory" in text
+        assert "%" in text
