@@ -274,6 +274,7 @@ class _Worker:
 
     def _cause_of_death(self) -> EngineFailure:
         if self._killed:
+            self._process.wait()  # whoever gets this answer may rely on its end
             return EngineFailure("closed", "the engine was closed while it worked")
         code = self._process.wait()
         words = self._last_words()
