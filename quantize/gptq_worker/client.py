@@ -91,18 +91,18 @@ class TorchProcess:
             case "refused":
                 return GptqError(failed.message)
             case "error":
-                return GptqWorkerError(f"GPTQModel broke down: {failed.message}", self._last_words())
+                return GptqWorkerError(f"the process with torch broke down: {failed.message}", self._last_words())
 
     def _cause_of_death(self) -> GptqWorkerError:
         code = self._process.wait()
         words = self._last_words()
         if code == -signal.SIGKILL:
             return GptqWorkerError(
-                "the system ended the process that quantizes, most likely because memory ran out (SIGKILL)", words
+                "the system ended the process with torch, most likely because memory ran out (SIGKILL)", words
             )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         last = words.rsplit("\n", 1)[-1] or "it said nothing"
-        return GptqWorkerError(f"the process that quantizes ended itself with {how}: {last}", words)
+        return GptqWorkerError(f"the process with torch ended itself with {how}: {last}", words)
 
     def _last_words(self) -> str:
         size = os.fstat(self._stderr.fileno()).st_size
@@ -125,8 +125,9 @@ def _environment(scratch: Path | None, threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         # Without it GPTQModel starts half as many threads as there are processors, of which it needs two.
         "GPTQMODEL_CPU_WORKERS": str(max(threads, 2)),
-        # It would compile its packing code, which takes a C++ compiler and half a minute and gives the same bits.
+        # It would compile its packing code, which takes a compiler and half a minute and gives the same bits.
         "GPTQMODEL_DISABLE_PACK_EXT": "1",
+        "TORCHDYNAMO_DISABLE": "1",  # its kernels would be compiled too, for one use each
         "OMP_NUM_THREADS": str(threads),
         "PYTHONHASHSEED": "0",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what torch needs to compute the same twice on CUDA

@@ -21,7 +21,7 @@ from quantize.gptq_worker.packed import PackedLinear
 from quantize.gptq_worker.protocol import Compare, Started
 from quantize.gptq_worker.reading import cut, device_name, device_of, load_model, load_tokenizer, versions
 
-ROWS = 128  # tokens whose logits are held at once, 4 bytes x vocabulary each, for either model
+LOGITS_BYTES = 1 << 28  # about so much of logits is held at once, 4 bytes x vocabulary a token, for either model
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
 
@@ -75,18 +75,24 @@ def _put(model: Any, file: Any, bits: int, trouble: str) -> None:
 
 
 def _compare(built: Any, reference: Any, piece: torch.Tensor, job: Compare) -> ChunkCompared:
-    first = job.context // 2
-    caches = [model(piece[:, :first], use_cache=True, logits_to_keep=1).past_key_values for model in (built, reference)]
+    """Predict the second half of `piece`, which is read in one go where the logits are few enough, or else in parts."""
+    first, last = job.context // 2, job.context - 1  # the last token has no successor to predict
+    at_once = max(1, LOGITS_BYTES // (4 * reference.config.get_text_config().vocab_size))
+    caches: list[Any] = [None, None]
     rows: list[list[float]] = [[], [], [], []]
-    # The last token has no successor to predict.
-    for start in range(first, job.context - 1, ROWS):
-        end = min(start + ROWS, job.context - 1)
-        q, p = (
-            model(piece[:, start:end], past_key_values=cache, use_cache=True).logits[0].float()
-            for model, cache in zip((built, reference), caches, strict=True)
-        )
-        for column, values in zip(rows, compare_rows(q, p, piece[0, start + 1 : end + 1]), strict=True):
+    start, read = first, 0
+    while start < last:
+        end = min(start + at_once, last)
+        logits = []
+        for i, model in enumerate((built, reference)):
+            outcome = model(
+                piece[:, read:end], past_key_values=caches[i], use_cache=end < last, logits_to_keep=end - start
+            )
+            caches[i] = outcome.past_key_values
+            logits.append(outcome.logits[0, start - end :])
+        for column, values in zip(rows, compare_rows(*logits, piece[0, start + 1 : end + 1]), strict=True):
             column += values
+        start = read = end
     if not all(map(math.isfinite, (number for column in rows[:3] for number in column))):
         raise RefusedError(f"{job.built} or {job.source} gives logits that are no numbers: the files are broken")
     nll, reference_nll, divergence, same = rows

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 WORD = 32
 
@@ -30,27 +29,30 @@ class PackedLinear(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        bias = None if self.bias is None else self.bias.to(inputs.dtype)
-        weight = unpack(dict(self.named_buffers(recurse=False)), self._bits)
-        return functional.linear(inputs, weight.to(inputs.dtype), bias)
+        weight = unpack(dict(self.named_buffers(recurse=False)), self._bits).to(inputs.dtype)
+        outputs = inputs @ weight
+        return outputs if self.bias is None else outputs + self.bias.to(inputs.dtype)
 
 
 def unpack(parts: dict[str, torch.Tensor], bits: int) -> torch.Tensor:
-    """The weights, 32-bit floats [out, in]."""
-    integers = _unpacked(parts["qweight"].T, bits).T  # [in, out]
-    zeros = (_unpacked(parts["qzeros"], bits) + 1) & ((1 << bits) - 1)  # [groups, out]
+    """The weights of a matrix, 32-bit floats [in, out]."""
+    integers = _unpacked(parts["qweight"], bits)
+    zeros = (_unpacked(parts["qzeros"].T, bits).T + 1) & ((1 << bits) - 1)
     group = parts["g_idx"].long()
-    return (parts["scales"].float()[group] * (integers - zeros[group])).T
+    return (integers - zeros[group]).float().mul_(parts["scales"].float()[group])
 
 
 def _unpacked(words: torch.Tensor, bits: int) -> torch.Tensor:
-    """The integers in each row of `words`, lowest bits first."""
+    """The integers in each column of `words`, lowest bits first."""
+    rows, columns = words.shape
     mask = (1 << bits) - 1
-    place = torch.arange(words.shape[1] * WORD // bits, device=words.device) * bits
-    word, shift = place // WORD, place % WORD
     if WORD % bits == 0:
-        return (words[:, word] >> shift.int()) & mask  # the sign that moves in is masked off
+        shifts = torch.arange(0, WORD, bits, dtype=torch.int32, device=words.device)
+        # The sign that moves in from the left is masked off.
+        return ((words[:, None] >> shifts[:, None]) & mask).reshape(rows * len(shifts), columns)
     # Three bits run across the border of two words.
+    place = torch.arange(rows * WORD // bits, device=words.device) * bits
+    word, shift = place // WORD, (place % WORD)[:, None]
     long = words.long() & 0xFFFFFFFF
-    following = (word + 1).clamp(max=words.shape[1] - 1)
-    return ((long[:, word] >> shift) | (long[:, following] << (WORD - shift))) & mask
+    following = (word + 1).clamp(max=rows - 1)
+    return (((long[word] >> shift) | (long[following] << (WORD - shift))) & mask).int()

@@ -72,10 +72,14 @@ class Quantized(msgspec.Struct, frozen=True, tag=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """Transformers loaded the checkpoint, and all it predicts are numbers. `linear`: the class of its matrices."""
+    """Transformers loaded the checkpoint, and all it predicts are numbers. `kernel`: the class of its matrices.
 
-    linear: str
+    `needs_backend`: it had to be told to take this backend, since the one of its own choice failed.
+    """
+
+    kernel: str
     modules: int
+    needs_backend: str | None
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

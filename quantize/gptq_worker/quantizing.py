@@ -8,11 +8,13 @@ source's own, byte for byte.
 from __future__ import annotations
 
 import json
+import math
 import random
 import resource
 import shutil
+import struct
 import sys
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,16 @@ import gptqmodel
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from quantize.gptq_worker.main import Mouth, RefusedError
 from quantize.gptq_worker.protocol import Quantize, Quantized, Started, Step
 from quantize.gptq_worker.reading import cut, device_name, device_of, load_tokenizer, versions
 
-INDEX = "model.safetensors.index.json"
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {"F16": "float16", "BF16": "bfloat16"}
 # What stands beside the weights and is the same for the quantized model.
 _COPIED = ("*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*", "USE_POLICY*")
-_NOT_COPIED = frozenset({"config.json", "quantize_config.json", INDEX})
+_NOT_COPIED = frozenset({"config.json", "quantize_config.json", "model.safetensors.index.json"})
 # How the weights are packed, for their readers, and how they came to be; no settings of the machine.
 _DESCRIPTION = (
     "bits group_size desc_act sym lm_head quant_method checkpoint_format pack_dtype".split(),
@@ -66,7 +66,7 @@ def _load(job: Quantize, device: torch.device) -> Any:
         bits=job.bits,
         group_size=job.group_size,
         desc_act=job.act_order,
-        act_group_aware=not job.act_order,
+        act_group_aware=not job.act_order and job.group_size > 0,  # orders groups, where there are several
         sym=True,
         format="gptq",
         device=str(device),
@@ -111,22 +111,7 @@ def _check_log(log: dict[str, list[dict[str, Any]]]) -> None:
 
 def _take(written: Path, source: Path, out: Path, rest_dtype: str) -> tuple[str, ...]:
     """Put the checkpoint together in `out`; the names of the matrices that were quantized."""
-    out.mkdir(parents=True, exist_ok=True)
-    modules: list[str] = []
-    shards = sorted(written.glob("*.safetensors"))
-    for shard in shards:
-        with safe_open(shard, framework="pt") as file:
-            names = sorted(file.keys())
-            inside = [name.removesuffix(".qweight") for name in names if name.endswith(".qweight")]
-            packed = {f"{module}.{part}" for module in inside for part in ("scales", "bias")}
-            tensors = {
-                name: _rest(file.get_tensor(name), name, _DTYPES[rest_dtype], keep=name in packed) for name in names
-            }
-        save_file(tensors, out / shard.name, metadata={"format": "pt"})
-        shard.unlink()
-        modules += inside
-    if len(shards) > 1:
-        shutil.copyfile(written / INDEX, out / INDEX)
+    modules = _join(sorted(written.glob("*.safetensors")), out / "model.safetensors", rest_dtype)
     description = json.loads((written / "config.json").read_text("utf-8"))["quantization_config"]
     top, meta = _DESCRIPTION
     kept = {key: description[key] for key in top}
@@ -134,21 +119,53 @@ def _take(written: Path, source: Path, out: Path, rest_dtype: str) -> tuple[str,
     config = json.loads((source / "config.json").read_text("utf-8"))
     dtype_key = "torch_dtype" if "torch_dtype" in config else "dtype"
     _write(out / "config.json", {**config, dtype_key: _NAMES[rest_dtype], "quantization_config": kept})
-    _write(out / "quantize_config.json", kept)  # where vLLM and auto-gptq looked for it
+    _write(out / "quantize_config.json", kept)  # where auto-gptq had it, and vLLM still looks
     for pattern in _COPIED:
         for path in source.glob(pattern):
             if path.is_file() and path.name not in _NOT_COPIED:
                 shutil.copyfile(path, out / path.name)
-    return tuple(sorted(modules))
+    return modules
 
 
-def _rest(tensor: torch.Tensor, name: str, dtype: torch.dtype, *, keep: bool) -> torch.Tensor:
-    if keep or not tensor.is_floating_point():
-        return tensor
+def _join(shards: list[Path], out: Path, rest_dtype: str) -> tuple[str, ...]:
+    """Write the tensors of all `shards` to `out`, what is not quantized with 16 bits, one tensor in memory at a time.
+
+    The safetensors format is a length, a header in JSON and the data (github.com/huggingface/safetensors).
+    """
+    with ExitStack() as stack:
+        homes: dict[str, Any] = {}
+        for shard in shards:
+            file = stack.enter_context(safe_open(shard, framework="pt"))
+            homes |= dict.fromkeys(file.keys(), file)
+        modules = tuple(sorted(name.removesuffix(".qweight") for name in homes if name.endswith(".qweight")))
+        packed = {f"{module}.{part}" for module in modules for part in ("qweight", "qzeros", "scales", "g_idx", "bias")}
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        place = 0
+        # Larger types first, as the library writes them, so that every tensor is aligned.
+        order = sorted(homes, key=lambda name: (homes[name].get_slice(name).get_dtype() != "I32", name))
+        for name in order:
+            slice_ = homes[name].get_slice(name)
+            dtype = slice_.get_dtype() if name in packed else rest_dtype
+            size = math.prod(slice_.get_shape()) * (4 if dtype == "I32" else 2)
+            header[name] = {"dtype": dtype, "shape": slice_.get_shape(), "data_offsets": [place, place + size]}
+            place += size
+        head = json.dumps(header, separators=(",", ":")).encode()
+        head += b" " * (-len(head) % 8)
+        with out.open("wb") as target:
+            target.write(struct.pack("<Q", len(head)) + head)
+            for name in order:
+                tensor = homes[name].get_tensor(name)
+                if name not in packed:
+                    tensor = _rest(tensor, name, _DTYPES[rest_dtype])
+                target.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return modules
+
+
+def _rest(tensor: torch.Tensor, name: str, dtype: torch.dtype) -> torch.Tensor:
     cast = tensor.to(dtype)
     if not torch.isfinite(cast).all():
         raise RefusedError(f"{name} has values that {dtype} does not hold: convert the source to bfloat16 first")
-    return cast.contiguous()
+    return cast
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
