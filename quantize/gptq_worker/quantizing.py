@@ -26,6 +26,7 @@ from safetensors import safe_open
 from quantize.gptq_worker.main import Mouth, RefusedError
 from quantize.gptq_worker.protocol import Quantize, Quantized, Started, Step
 from quantize.gptq_worker.reading import cut, device_name, device_of, load_tokenizer, versions
+from quantize.safetensors_header import read_weights
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {"F16": "float16", "BF16": "bfloat16"}
@@ -49,6 +50,7 @@ def quantize(job: Quantize, mouth: Mouth) -> None:
     torch.manual_seed(_SEED)
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = _load(job, device)
+    _check_names(model, job.folder)
     layers = _layers(model)
     mouth.say(Started(versions(), device_name(device), layers))
     model.layer_callback = _Progress(mouth, layers)
@@ -79,6 +81,17 @@ def _load(job: Quantize, device: torch.device) -> Any:
         return gptqmodel.GPTQModel.load(job.folder, config, dtype=dtype, trust_remote_code=False)
     except (TypeError, NotImplementedError, KeyError, ValueError) as error:
         raise RefusedError(f"GPTQModel cannot take the model in {job.folder}: {error}") from error
+
+
+def _check_names(model: Any, folder: str) -> None:
+    """Raises RefusedError where GPTQModel takes weights apart or renames them: other readers would not find them."""
+    known = model.model.state_dict().keys()
+    lost = sorted({tensor.name for tensor in read_weights(Path(folder)).tensors} - known)
+    if lost:
+        raise RefusedError(
+            f"GPTQModel does not keep the weights of {folder} as they are ({lost[0]} is renamed or taken apart): other "
+            "programs could not read the checkpoint; take a GGUF quantization"
+        )
 
 
 def _layers(model: Any) -> int:
