@@ -34,7 +34,8 @@ from quantize.gptq_checkpoint import (
 from quantize.gptq_recipe import GptqRecipe, vllm_objection
 from quantize.gptq_worker.client import INSTALL, TorchProcess, usable_cores
 from quantize.gptq_worker.protocol import Device, Load, Loaded, Quantize, Quantized, Started, Step
-from quantize.safetensors_header import Weights, read_weights
+from quantize.hashes import sha256_of
+from quantize.safetensors_header import read_weights
 
 CONTEXT = 512  # tokens of a sample of the calibration text
 SAMPLES = 128  # at most; more help little (GPTQ, section 4) and take time and memory
@@ -120,11 +121,15 @@ def require_gptq() -> GptqTools:
     """As `find_gptq`, but raises GptqMissingError with the command that installs it."""
     tools = find_gptq()
     if tools is None:
-        raise GptqMissingError(f"GPTQ needs GPTQModel and torch, about 2 GB, which are not installed: {INSTALL}")
+        raise GptqMissingError(
+            f"GPTQ needs GPTQModel and torch, about 2 GB, which are not installed: {INSTALL}"
+        )
     return tools
 
 
-def plan_gptq(folder: Path, recipe: GptqRecipe, *, samples: int = SAMPLES, context: int = CONTEXT) -> GptqPlan:
+def plan_gptq(
+    folder: Path, recipe: GptqRecipe, *, samples: int = SAMPLES, context: int = CONTEXT
+) -> GptqPlan:
     """What quantizing the model in `folder` would take, from the headers of its files.
 
     Raises InvalidModelError for a folder that is no model and GptqError for a model that GPTQ does not take.
@@ -147,7 +152,8 @@ def plan_gptq(folder: Path, recipe: GptqRecipe, *, samples: int = SAMPLES, conte
         # A process with torch in it; the rest twice, as read and in use; what the widest matrix sees of all samples
         # and one copy of it; its Hessian, inverse and working copies. Within a tenth of what builds here took.
         memory_bytes=850_000_000 + 2 * 4 * rest + 2 * 4 * tokens * width + 5 * 4 * width**2,
-        seconds=_STARTUP_S + sum(_flops(shape, tokens) for shape in shapes) / (usable_cores() * _FLOPS_PER_CORE),
+        seconds=_STARTUP_S
+        + sum(_flops(shape, tokens) for shape in shapes) / (usable_cores() * _FLOPS_PER_CORE),
         modules=len(found),
     )
 
@@ -168,7 +174,8 @@ def quantize_gptq(
 
     `calibration_text` is cut into samples of `context` tokens, of which `samples` are read. Whatever stops it, no
     process is left; `out` is the caller's to remove. Raises GptqMissingError, InvalidModelError, GptqError,
-    NoRoomError, TooLittleMemoryError and GptqWorkerError. SIGTERM and SIGHUP become SystemExit meanwhile.
+    NoRoomError, TooLittleMemoryError, GptqWorkerError, and UnexpectedTensorsError for a result that is not
+    what was ordered. SIGTERM and SIGHUP become SystemExit meanwhile.
     """
     started = time.monotonic()
     done = total = 0
@@ -233,14 +240,14 @@ def quantize_gptq(
         device=begun.device,
         threads=threads,
         calibration_text=str(calibration_text),
-        calibration_sha256=_sha256(calibration_text),
+        calibration_sha256=sha256_of(calibration_text),
         samples=quantized.samples,
         context=context,
         modules=len(modules),
         whole=tuple(sorted(matrices(weights).keys() - set(modules))),
         rest_dtype=rest_dtype(weights),
         files=tuple(
-            GptqFile(path.name, path.stat().st_size, _sha256(path))
+            GptqFile(path.name, path.stat().st_size, sha256_of(path))
             for path in sorted(out.iterdir())
             if path.is_file()
         ),
@@ -297,10 +304,3 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _tied(config: dict[str, Any]) -> bool:
     return bool(config.get("tie_word_embeddings"))
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

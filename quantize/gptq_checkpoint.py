@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from quantize.errors import GptqError
+from quantize.errors import GptqError, UnexpectedTensorsError
 from quantize.gptq_recipe import GROUP_SIZES, WHOLE_ROW, GptqRecipe
 from quantize.safetensors_header import SafetensorsTensor, Weights
 
@@ -60,10 +60,14 @@ def check_source(folder: Path, weights: Weights, recipe: GptqRecipe) -> None:
             f"{folder} is not full precision: it holds {', '.join(other)}; GPTQ starts from F32, F16 or BF16"
         )
     if any(_EXPERTS.search(tensor.name) for tensor in weights.tensors):
-        raise GptqError(f"{folder} is a mixture of experts, for which GPTQ is not offered: take a GGUF quantization")
+        raise GptqError(
+            f"{folder} is a mixture of experts, for which GPTQ is not offered: take a GGUF quantization"
+        )
     found = matrices(weights)
     if not found:
-        raise GptqError(f"{folder} has no weight matrices in numbered blocks: GPTQ does not know this architecture")
+        raise GptqError(
+            f"{folder} has no weight matrices in numbered blocks: GPTQ does not know this architecture"
+        )
     for name, tensor in found.items():
         rows, columns = tensor.shape
         if columns % WORD or rows % WORD:
@@ -120,20 +124,20 @@ def total_bytes(tensors: Iterable[Shape]) -> int:
     return sum(tensor.bytes for tensor in tensors)
 
 
-def check_checkpoint(
-    folder: Path, built: Weights, expected: Mapping[str, Shape], recipe: GptqRecipe
-) -> None:
-    """Raises GptqError unless the files in `folder` are the checkpoint that was ordered, in auto-gptq's format."""
+def check_checkpoint(folder: Path, built: Weights, expected: Mapping[str, Shape], recipe: GptqRecipe) -> None:
+    """Raises UnexpectedTensorsError unless `folder` holds what was ordered, in the format of auto-gptq."""
     found = {tensor.name: Shape(tensor.dtype, tensor.shape) for tensor in built.tensors}
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
-            raise GptqError(
+            raise UnexpectedTensorsError(
                 f"{folder} is not what was ordered: {name} should be {_worded(expected.get(name))} and is "
                 f"{_worded(found.get(name))}"
             )
     config = _read(folder / "config.json").get("quantization_config")
     if config != _read(folder / "quantize_config.json"):
-        raise GptqError(f"{folder}: config.json and quantize_config.json describe different quantizations")
+        raise UnexpectedTensorsError(
+            f"{folder}: config.json and quantize_config.json describe different quantizations"
+        )
     ordered = {
         "quant_method": "gptq",
         "checkpoint_format": "gptq",
@@ -146,7 +150,7 @@ def check_checkpoint(
     }
     for key, value in ordered.items():
         if config.get(key) != value:
-            raise GptqError(f"{folder} says {key} is {config.get(key)!r}; {value!r} was ordered")
+            raise UnexpectedTensorsError(f"{folder} says {key} is {config.get(key)!r}; {value!r} was ordered")
 
 
 def _worded(shape: Shape | None) -> str:

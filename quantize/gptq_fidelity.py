@@ -78,5 +78,6 @@ def _check_memory(built: Weights, source: Weights) -> None:
     free = free_bytes()
     if free is not None and needed > free:
         raise TooLittleMemoryError(
-            f"comparing with 32-bit floats takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: close other programs"
+            f"comparing with 32-bit floats takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: "
+            "close other programs"
         )

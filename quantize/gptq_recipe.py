@@ -65,7 +65,8 @@ def parse_gptq(text: str) -> GptqRecipe:
     nearest = GptqRecipe(_nearest(bits, BITS), _nearest(group_size, GROUP_SIZES), bool(shape[4]))
     if bits not in BITS:
         raise UnknownPresetError(
-            f"{text!r}: GPTQ rounds to {_listed(BITS)} bits, not to {bits}; nearest: {nearest}", (str(nearest),)
+            f"{text!r}: GPTQ rounds to {_listed(BITS)} bits, not to {bits}; nearest: {nearest}",
+            (str(nearest),),
         )
     if group_size not in GROUP_SIZES:
         sizes = _listed(size for size in GROUP_SIZES if size != WHOLE_ROW)

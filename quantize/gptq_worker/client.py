@@ -91,7 +91,9 @@ class TorchProcess:
             case "refused":
                 return GptqError(failed.message)
             case "error":
-                return GptqWorkerError(f"the process with torch broke down: {failed.message}", self._last_words())
+                return GptqWorkerError(
+                    f"the process with torch broke down: {failed.message}", self._last_words()
+                )
 
     def _cause_of_death(self) -> GptqWorkerError:
         code = self._process.wait()

@@ -21,7 +21,9 @@ from quantize.gptq_worker.packed import PackedLinear
 from quantize.gptq_worker.protocol import Compare, Started
 from quantize.gptq_worker.reading import cut, device_name, device_of, load_model, load_tokenizer, versions
 
-LOGITS_BYTES = 1 << 28  # about so much of logits is held at once, 4 bytes x vocabulary a token, for either model
+LOGITS_BYTES = (
+    1 << 28
+)  # about so much of logits is held at once, 4 bytes x vocabulary a token, for either model
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
 
@@ -83,18 +85,24 @@ def _compare(built: Any, reference: Any, piece: torch.Tensor, job: Compare) -> C
     start, read = first, 0
     while start < last:
         end = min(start + at_once, last)
-        logits = []
+        logits: list[torch.Tensor] = []
         for i, model in enumerate((built, reference)):
             outcome = model(
-                piece[:, read:end], past_key_values=caches[i], use_cache=end < last, logits_to_keep=end - start
+                piece[:, read:end],
+                past_key_values=caches[i],
+                use_cache=end < last,
+                logits_to_keep=end - start,
             )
             caches[i] = outcome.past_key_values
             logits.append(outcome.logits[0, start - end :])
-        for column, values in zip(rows, compare_rows(*logits, piece[0, start + 1 : end + 1]), strict=True):
+        compared = compare_rows(logits[0], logits[1], piece[0, start + 1 : end + 1])
+        for column, values in zip(rows, compared, strict=True):
             column += values
         start = read = end
     if not all(map(math.isfinite, (number for column in rows[:3] for number in column))):
-        raise RefusedError(f"{job.built} or {job.source} gives logits that are no numbers: the files are broken")
+        raise RefusedError(
+            f"{job.built} or {job.source} gives logits that are no numbers: the files are broken"
+        )
     nll, reference_nll, divergence, same = rows
     return ChunkCompared(tuple(nll), tuple(reference_nll), tuple(divergence), tuple(map(bool, same)))
 

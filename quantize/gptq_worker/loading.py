@@ -27,8 +27,11 @@ def load(job: Load, mouth: Mouth) -> None:
         raise
     except Exception:
         # The kernel that is chosen where nobody says which may refuse what another one takes.
+        config = json.loads(Path(job.folder, "config.json").read_text("utf-8"))
+        bits = config.get("quantization_config", {}).get("bits")
+        if bits is None:
+            raise
         traceback.print_exc()
-        bits = json.loads(Path(job.folder, "config.json").read_text("utf-8"))["quantization_config"]["bits"]
         portable = GPTQConfig(bits=bits, backend=_PORTABLE)
         kernel, matrices = _predict(job.folder, tokens, {"quantization_config": portable})
         mouth.say(Loaded(kernel, matrices, needs_backend=_PORTABLE))

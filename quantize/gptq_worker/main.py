@@ -82,7 +82,7 @@ def _first_line(error: Exception) -> str:
 def _no_network(event: str, arguments: tuple[object, ...]) -> None:
     """An audit hook cannot be taken off again: nothing in this process connects to anything."""
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        raise PermissionError(f"the process that quantizes has no network ({event})")
+        raise PermissionError(f"the process with torch has no network ({event})")
 
 
 def _end_with_parent() -> None:

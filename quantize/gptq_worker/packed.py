@@ -26,6 +26,7 @@ class PackedLinear(nn.Module):
         self._bits = bits
         for name, tensor in parts.items():
             self.register_buffer(name, tensor)
+        self.bias: torch.Tensor | None
         self.register_buffer("bias", bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -35,8 +35,17 @@ _COPIED = ("*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*", "USE_
 _NOT_COPIED = frozenset({"config.json", "quantize_config.json", "model.safetensors.index.json"})
 # How the weights are packed, for their readers, and how they came to be; no settings of the machine.
 _DESCRIPTION = (
-    "bits group_size desc_act sym lm_head quant_method checkpoint_format pack_dtype".split(),
-    "quantizer uri damp_percent damp_auto_increment static_groups true_sequential mse act_group_aware".split(),
+    ("bits", "group_size", "desc_act", "sym", "lm_head", "quant_method", "checkpoint_format", "pack_dtype"),
+    (
+        "quantizer",
+        "uri",
+        "damp_percent",
+        "damp_auto_increment",
+        "static_groups",
+        "true_sequential",
+        "mse",
+        "act_group_aware",
+    ),
 )
 _SEED = 0
 
@@ -119,7 +128,9 @@ def _check_log(log: dict[str, list[dict[str, Any]]]) -> None:
         try:
             float(loss)
         except ValueError:
-            raise RefusedError(f"layer {entry['layer']}, {entry['module']}: GPTQ gave no result ({loss})") from None
+            raise RefusedError(
+                f"layer {entry['layer']}, {entry['module']}: GPTQ gave no result ({loss})"
+            ) from None
 
 
 def _take(written: Path, source: Path, out: Path, rest_dtype: str) -> tuple[str, ...]:
@@ -151,7 +162,11 @@ def _join(shards: list[Path], out: Path, rest_dtype: str) -> tuple[str, ...]:
             file = stack.enter_context(safe_open(shard, framework="pt"))
             homes |= dict.fromkeys(file.keys(), file)
         modules = tuple(sorted(name.removesuffix(".qweight") for name in homes if name.endswith(".qweight")))
-        packed = {f"{module}.{part}" for module in modules for part in ("qweight", "qzeros", "scales", "g_idx", "bias")}
+        packed = {
+            f"{module}.{part}"
+            for module in modules
+            for part in ("qweight", "qzeros", "scales", "g_idx", "bias")
+        }
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         place = 0
         # Larger types first, as the library writes them, so that every tensor is aligned.
@@ -160,7 +175,11 @@ def _join(shards: list[Path], out: Path, rest_dtype: str) -> tuple[str, ...]:
             slice_ = homes[name].get_slice(name)
             dtype = slice_.get_dtype() if name in packed else rest_dtype
             size = math.prod(slice_.get_shape()) * (4 if dtype == "I32" else 2)
-            header[name] = {"dtype": dtype, "shape": slice_.get_shape(), "data_offsets": [place, place + size]}
+            header[name] = {
+                "dtype": dtype,
+                "shape": slice_.get_shape(),
+                "data_offsets": [place, place + size],
+            }
             place += size
         head = json.dumps(header, separators=(",", ":")).encode()
         head += b" " * (-len(head) % 8)
@@ -177,7 +196,9 @@ def _join(shards: list[Path], out: Path, rest_dtype: str) -> tuple[str, ...]:
 def _rest(tensor: torch.Tensor, name: str, dtype: torch.dtype) -> torch.Tensor:
     cast = tensor.to(dtype)
     if not torch.isfinite(cast).all():
-        raise RefusedError(f"{name} has values that {dtype} does not hold: convert the source to bfloat16 first")
+        raise RefusedError(
+            f"{name} has values that {dtype} does not hold: convert the source to bfloat16 first"
+        )
     return cast
 
 

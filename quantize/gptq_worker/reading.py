@@ -25,7 +25,9 @@ def device_of(wish: Device) -> torch.device:
     if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise RefusedError(f"torch {torch.__version__} finds no CUDA device; use the CPU, or install torch for it")
+        raise RefusedError(
+            f"torch {torch.__version__} finds no CUDA device; use the CPU, or install torch for it"
+        )
     return torch.device("cuda:0")
 
 
@@ -43,7 +45,7 @@ def load_model(folder: str) -> Any:
     """The model in full precision: 32-bit floats, since processors are slow or inexact with 16."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
     return model.eval()
