@@ -15,6 +15,9 @@ QuantizeError
 │   └── ConverterDownloadError what it consists of could not be fetched          exit 6
 ├── ConverterMissingError      the converter's environment is not installed      exit 5
 ├── NoRoomError                a disk that has no room for a file
+├── GptqError                  weights that GPTQ cannot take, or a checkpoint that is not what it must be
+│   └── GptqWorkerError        the process with torch in it broke down
+├── GptqMissingError           GPTQModel is not installed                        exit 5
 ├── EngineMissingError         llama-cpp-python is not installed
 ├── SourceError                weights that cannot be used as the source of a build   exit 2
 │   ├── SourceNotFoundError    nothing to build from, here or on the Hub              exit 2
@@ -95,6 +98,22 @@ class ConverterMissingError(QuantizeError):
 
 class NoRoomError(QuantizeError):
     """A disk without room for what is to be written; the message says how much is needed and where."""
+
+
+class GptqError(QuantizeError):
+    """Weights that GPTQ cannot take, or a checkpoint that is not what it must be; the message says why."""
+
+
+class GptqWorkerError(GptqError):
+    """The process with torch in it broke down. `words` holds the end of what it said."""
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
+
+
+class GptqMissingError(QuantizeError):
+    """The step needs GPTQModel; the message says how to install it."""
 
 
 class EngineMissingError(QuantizeError):

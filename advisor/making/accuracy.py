@@ -21,11 +21,14 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from advisor.making.measurements import MEASUREMENTS, Measurement, read_measurements
 from advisor.making.speed import Fitted, coefficients_of, fit_all
 from advisor.speed import predict
 from advisor.speed_coefficients import COEFFICIENTS_FILE, Coefficients
+
+Floats = npt.NDArray[np.float64]
 
 PARENT_WEIGHT = 2.0  # chips' worth of the whole backend family's errors in each group's interval
 NOMINAL = 0.80
@@ -143,7 +146,7 @@ def intervals_of(judged: Sequence[Judged], stretch: dict[str, float]) -> Interva
     return {key: (round(low, 3), round(high, 3)) for key, (low, high) in sorted(found.items())}
 
 
-def _weighted(judged: Sequence[Judged], scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _weighted(judged: Sequence[Judged], scale: float) -> tuple[Floats, Floats]:
     chips = Counter(one.row.chip for one in judged)
     return (
         np.array([one.error for one in judged]),
@@ -151,7 +154,7 @@ def _weighted(judged: Sequence[Judged], scale: float) -> tuple[np.ndarray, np.nd
     )
 
 
-def _quantiles(errors: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def _quantiles(errors: Floats, weights: Floats) -> tuple[float, float]:
     order = np.argsort(errors)
     share = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
     tail = (1 - NOMINAL) / 2
