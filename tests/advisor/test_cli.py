@@ -207,7 +207,7 @@ HEAVY = (
 )
 
 
-WIZARD = ("plotext", "textual_plotext", "gettext", "babel")  # what only the wizard and its making need
+WIZARD = ("plotext", "textual_plotext", "babel")  # what only the wizard and its making need
 
 
 @pytest.mark.parametrize(
