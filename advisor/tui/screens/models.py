@@ -174,7 +174,8 @@ class ModelsScreen(StepScreen):
     def action_ruled_out(self) -> None:
         others = not self._others.display
         self._others.display, self._models.display = others, not others
-        self.show()
+        self.query_one("#empty").display = not others and not self._models.rows
+        self._show_row()
         self._focus_table()
 
     def _focus_table(self) -> None:

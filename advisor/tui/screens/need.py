@@ -16,6 +16,7 @@ from advisor.need import Need, command_of
 from advisor.tui.questions import QUESTIONS, Question, answered
 from advisor.tui.screens.base import StepScreen
 from advisor.tui.widgets.choice import Choice
+from advisor.tui.widgets.put import put
 from advisor.tui.widgets.remaining import Remaining
 
 
@@ -69,11 +70,11 @@ class NeedScreen(StepScreen):
         self._hint()
         problem = self.query_one("#problem", Static)
         problem.display = app.problem is not None
-        problem.update("" if app.problem is None else app.problem.message)
+        put(problem, "" if app.problem is None else app.problem.message)
         if app.ranking is not None and app.problem is None:
             self.query_one(Remaining).tell(app.ranking, best=8 if self.size.height > 30 else 3)
         given = None if app.found is None else app.found.given
-        self.query_one("#command", Static).update(f"$ {command_of(app.need, given)}")
+        put(self.query_one("#command", Static), f"$ {command_of(app.need, given)}")
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         self._hint()
@@ -104,4 +105,4 @@ class NeedScreen(StepScreen):
     def _hint(self) -> None:
         focused = self.focused
         hint = focused.hint if isinstance(focused, Choice) else ""
-        self.query_one("#hint", Static).update(hint)
+        put(self.query_one("#hint", Static), hint, same_size=True)

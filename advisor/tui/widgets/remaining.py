@@ -40,17 +40,18 @@ class Remaining(Static):
         super().__init__(markup=False)
         self._before: int | None = None
         self._shown: Ranking | None = None
-        self._change = 0
+        self._change = self._best = 0
 
     def tell(self, ranking: Ranking | None, *, best: int = 3) -> None:
         """Show this answer; None while there is none yet."""
         if ranking is None:
             self.update(_("ranking …"))
             return
+        if ranking is self._shown and best == self._best:
+            return
         count = len(ranking.rows)
-        if ranking is not self._shown:
-            self._change = 0 if self._before is None else count - self._before
-            self._before, self._shown = count, ranking
+        self._change = 0 if self._before is None else count - self._before
+        self._before, self._shown, self._best = count, ranking, best
         head = Text(
             plural("{count} of {all} models remains", "{count} of {all} models remain", count).format(
                 count=count, all=ranking.considered

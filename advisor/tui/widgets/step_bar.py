@@ -9,6 +9,7 @@ from textual.widgets import Static
 
 from advisor.language import _, plural
 from advisor.tui.steps import STEPS
+from advisor.tui.widgets.put import put
 
 
 class StepTab(Static):
@@ -67,4 +68,4 @@ class StepBar(Vertical):
                     count=remaining, all=of
                 )
             )
-        self.query_one(".summary", Static).update("  ·  ".join(parts))
+        put(self.query_one(".summary", Static), "  ·  ".join(parts), same_size=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -32,6 +33,7 @@ class Ranker:
         self._lock = threading.Lock()
         self._waiting: tuple[Found, Need] | None = None
         self._running = False
+        self._settled = False
 
     def ask(self, found: Found, need: Need) -> None:
         """Rank for this device and need, in place of what was asked before."""
@@ -50,6 +52,10 @@ class Ranker:
                     self._running = False
                     return
             answer = _answer(*question, self._models)
+            if not self._settled:
+                self._settled = True
+                # The catalog stays for good: looking through it for garbage held up key presses by up to 0.1 s.
+                gc.freeze()
             with self._lock:
                 outdated = self._waiting is not None
             if not outdated:
