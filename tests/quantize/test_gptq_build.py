@@ -275,7 +275,8 @@ def test_the_process_reaches_no_network() -> None:
 
 
 BUILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from pathlib import Path
 from quantize.gptq import quantize_gptq
 from quantize.gptq_recipe import parse_gptq
