@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from profiles.engine.protocol import ChunkCompared
-from profiles.orderly_end import orderly_end
+from profiles.scratch import scratch_folder
 from quantize.errors import GptqError, GptqWorkerError, NotComparableError, TooLittleMemoryError
 from quantize.fidelity import CONTEXT, ROWS_AT_ONCE, Fidelity, Progress, free_bytes, summarize
 from quantize.gptq import require_gptq
@@ -52,7 +52,7 @@ def measure_gptq_fidelity(
     )
     results: list[ChunkCompared] = []
     total = 0
-    with orderly_end(), TorchProcess(job, threads=threads) as process:
+    with scratch_folder(0) as scratch, TorchProcess(job, scratch=scratch.path, threads=threads) as process:
         try:
             for message in process.messages():
                 match message:

@@ -1,6 +1,6 @@
 """Run one job in a torch process of its own, and leave nothing of it behind.
 
-    with TorchProcess(Load(folder)) as process:
+    with TorchProcess(Load(folder), scratch=scratch) as process:
         for message in process.messages():
             ...
 
@@ -32,16 +32,18 @@ _LAST_WORDS_BYTES = 4000
 
 
 class TorchProcess:
-    """The process and what it says. `scratch`: where its temporary files go, an existing folder."""
+    """The process and what it says. It works in `scratch`, an existing folder, so that paths in `job` are absolute."""
 
-    def __init__(self, job: Job, *, scratch: Path | None = None, threads: int | None = None) -> None:
+    def __init__(self, job: Job, *, scratch: Path, threads: int | None = None) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        scratch = scratch.absolute()
         self._process = subprocess.Popen(
             # -P: a folder named `quantize` in the user's working directory must not be imported.
             [sys.executable, "-P", "-c", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            cwd=scratch,  # GPTQModel writes a folder of logs where it stands
             env=_environment(scratch, threads or usable_cores()),
             start_new_session=True,
         )
@@ -119,7 +121,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _environment(scratch: Path | None, threads: int) -> dict[str, str]:
+def _environment(scratch: Path, threads: int) -> dict[str, str]:
     settings = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -134,7 +136,6 @@ def _environment(scratch: Path | None, threads: int) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what torch needs to compute the same twice on CUDA
     }
-    if scratch is not None:
-        caches = ("TMPDIR", "TORCH_EXTENSIONS_DIR", "GPTQMODEL_TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR")
-        settings |= dict.fromkeys(caches, str(scratch))
+    caches = ("TMPDIR", "TORCH_EXTENSIONS_DIR", "GPTQMODEL_TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR")
+    settings |= dict.fromkeys(caches, str(scratch))
     return {**os.environ, **settings}

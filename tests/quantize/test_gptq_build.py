@@ -96,11 +96,19 @@ def test_a_checkpoint_holds_what_the_plan_says_and_nothing_else(llama: Path, bui
     assert str(out.parent) not in json.dumps(described)
 
 
-def test_the_same_order_gives_the_same_bytes(llama: Path, built: Built, tmp_path: Path) -> None:
+def test_the_same_order_gives_the_same_bytes(
+    llama: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing beside them, such as logs in the working directory."""
     told: list[GptqProgress] = []
     _, facts = built(FOUR)
-    again = build(llama, tmp_path / "again", FOUR, told.append)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    again = build(llama, Path("again"), FOUR, told.append)
     assert again.files == facts.files
+    assert [path.name for path in elsewhere.iterdir()] == ["again"]
+    assert {path.name for path in Path("again").iterdir()} == {file.name for file in facts.files}
     assert [progress.phase for progress in told] == [
         "starting",
         *["quantizing"] * 3,
@@ -267,7 +275,8 @@ def test_the_process_reaches_no_network() -> None:
 
 
 BUILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from pathlib import Path
 from quantize.gptq import quantize_gptq
 from quantize.gptq_recipe import parse_gptq
@@ -297,9 +306,9 @@ def test_an_interrupted_build_leaves_no_process(number: signal.Signals, llama: P
     assert (len(gone), alive) == (1, [])
 
 
-def test_a_process_that_is_killed_is_an_error_that_says_so(llama: Path) -> None:
+def test_a_process_that_is_killed_is_an_error_that_says_so(llama: Path, tmp_path: Path) -> None:
     """As the kernel does where memory runs out."""
-    with TorchProcess(Load(str(llama))) as process:
+    with TorchProcess(Load(str(llama)), scratch=tmp_path) as process:
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(GptqWorkerError, match="most likely because memory ran out"):
             drain(process)
@@ -311,7 +320,7 @@ def test_a_process_that_breaks_down_gives_its_last_words(llama: Path, tmp_path: 
     shutil.copytree(llama, broken)
     with (broken / "model.safetensors").open("r+b") as file:
         file.truncate(1000)
-    with TorchProcess(Load(str(broken))) as process, pytest.raises(GptqWorkerError) as told:
+    with TorchProcess(Load(str(broken)), scratch=tmp_path) as process, pytest.raises(GptqWorkerError) as told:
         drain(process)
     assert "Safetensor" in str(told.value)
     assert "Traceback" in told.value.words
@@ -322,9 +331,9 @@ def drain(process: TorchProcess) -> list[Message]:
         return list(messages)
 
 
-def test_leaving_the_block_ends_the_process(llama: Path) -> None:
+def test_leaving_the_block_ends_the_process(llama: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    with TorchProcess(Load(str(llama))) as process:
+    with TorchProcess(Load(str(llama)), scratch=tmp_path) as process:
         running = psutil.Process(process.pid)
         assert running.is_running()
     assert not psutil.pid_exists(process.pid) or not running.is_running()
