@@ -12,13 +12,13 @@ from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked, plural
-from advisor.tui.screens.base import Dialog
+from advisor.tui.screens.picker import Search
 from profiles.entry import Entry
 
 SHOWN = 200  # of what fits; who needs more types another letter
 
 
-class ChooseDevice(Dialog):
+class ChooseDevice(Search):
     """Gives the name that was chosen, "" for this machine, None for none."""
 
     HELP = marked(
@@ -28,8 +28,6 @@ class ChooseDevice(Dialog):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", marked("Choose"), priority=True),
-        Binding("down", "move(1)", marked("Down"), show=False, priority=True),
-        Binding("up", "move(-1)", marked("Up"), show=False, priority=True),
         Binding("pagedown", "move(10)", marked("Down"), show=False, priority=True),
         Binding("pageup", "move(-10)", marked("Up"), show=False, priority=True),
     ]
@@ -39,8 +37,6 @@ class ChooseDevice(Dialog):
     ChooseDevice #count { color: $text-muted; height: auto; }
     """
 
-    _listed = ""
-
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = _("Choose a device")
@@ -49,32 +45,20 @@ class ChooseDevice(Dialog):
             yield Static("", id="count", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
-    def on_mount(self) -> None:
-        self._show("")
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._show(event.value)
-
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option_id)
 
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        if options.option_count:
-            options.highlighted = min(max((options.highlighted or 0) + by, 0), options.option_count - 1)
-
     def action_take(self) -> None:
-        typed = self.query_one(Input).value
-        if typed != self._listed:  # enter came before the list followed
-            self._show(typed)
+        self.after_typing(self._take)
+
+    def _take(self, typed: str) -> None:
         options = self.query_one(OptionList)
         if options.highlighted is not None:
             self.dismiss(options.get_option_at_index(options.highlighted).id)
         elif typed.strip():
             self.dismiss(typed.strip())  # a host with its card, say: whoever looks it up knows more spellings
 
-    def _show(self, text: str) -> None:
-        self._listed = text
+    def fill(self, text: str) -> None:
         from profiles.library import load_library, search
 
         name = text.strip()

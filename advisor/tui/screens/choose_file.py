@@ -13,12 +13,12 @@ from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
 from advisor.text import amount
-from advisor.tui.screens.base import Dialog
+from advisor.tui.screens.picker import Search
 
 SHOWN = 200
 
 
-class ChooseFile(Dialog):
+class ChooseFile(Search):
     """Gives the path of a file with one of the endings, None for none. `offered` are paths to begin with."""
 
     HELP = marked(
@@ -28,8 +28,6 @@ class ChooseFile(Dialog):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", marked("Open"), priority=True),
         Binding("tab", "complete", marked("Complete"), priority=True),
-        Binding("down", "move(1)", marked("Down"), show=False, priority=True),
-        Binding("up", "move(-1)", marked("Up"), show=False, priority=True),
     ]
     DEFAULT_CSS = """
     ChooseFile > .dialog { height: 80%; }
@@ -41,8 +39,6 @@ class ChooseFile(Dialog):
         super().__init__()
         self._title, self._endings, self._offered = title, endings, offered
 
-    _listed = ""
-
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = self._title
@@ -51,30 +47,21 @@ class ChooseFile(Dialog):
             yield Static("", id="problem", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
-    def on_mount(self) -> None:
-        self._show(self.query_one(Input).value)
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._show(event.value)
-
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self._take(event.option_id or "")
 
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        if options.option_count:
-            first = 0 if options.highlighted is None else options.highlighted + by
-            options.highlighted = min(max(first, 0), options.option_count - 1)
-
     def action_complete(self) -> None:
+        self.after_typing(self._complete)
+
+    def _complete(self, _typed: str) -> None:
         options = self.query_one(OptionList)
         if options.option_count:
             self._put(options.get_option_at_index(options.highlighted or 0).id or "")
 
     def action_take(self) -> None:
-        typed = self.query_one(Input).value
-        if typed != self._listed:  # enter came before the list followed
-            self._show(typed)
+        self.after_typing(self._take_marked)
+
+    def _take_marked(self, typed: str) -> None:
         options = self.query_one(OptionList)
         if options.highlighted is not None:
             self._take(options.get_option_at_index(options.highlighted).id or "")
@@ -95,17 +82,16 @@ class ChooseFile(Dialog):
         field.value = text
         field.cursor_position = len(text)
 
-    def _show(self, typed: str) -> None:
-        self._listed = typed
+    def fill(self, text: str) -> None:
         options = self.query_one(OptionList)
         options.clear_options()
         self.query_one("#problem", Static).update("")
-        if not typed.strip():
+        if not text.strip():
             options.add_options([Option(path, path) for path in self._offered])
         else:
-            options.add_options(self._matching(typed))
-        whole = Path(typed).expanduser().is_file()
-        options.highlighted = 0 if options.option_count and (whole or not typed.strip()) else None
+            options.add_options(self._matching(text))
+        whole = Path(text).expanduser().is_file()
+        options.highlighted = 0 if options.option_count and (whole or not text.strip()) else None
 
     def _matching(self, typed: str) -> list[Option]:
         folder, slash, start = typed.rpartition("/")

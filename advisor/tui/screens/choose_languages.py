@@ -13,10 +13,10 @@ from textual.widgets.option_list import Option
 from advisor.language import _, marked
 from advisor.languages import NAMES, language_name
 from advisor.tui.questions import languages_in_words
-from advisor.tui.screens.base import Dialog
+from advisor.tui.screens.picker import Search
 
 
-class ChooseLanguages(Dialog):
+class ChooseLanguages(Search):
     """Gives the chosen codes in a tuple of one, None for no change."""
 
     HELP = marked(
@@ -25,8 +25,6 @@ class ChooseLanguages(Dialog):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "change", marked("Add or remove"), priority=True),
-        Binding("down", "move(1)", marked("Down"), show=False, priority=True),
-        Binding("up", "move(-1)", marked("Up"), show=False, priority=True),
         Binding("escape", "close", marked("Done")),
     ]
     DEFAULT_CSS = """
@@ -38,8 +36,6 @@ class ChooseLanguages(Dialog):
         super().__init__()
         self._codes = list(codes)
 
-    _listed = ""
-
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = _("Which languages must it know?")
@@ -48,24 +44,13 @@ class ChooseLanguages(Dialog):
             yield OptionList(markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
-    def on_mount(self) -> None:
-        self._show("")
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._show(event.value)
-
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self._toggle(event.option_id or "")
 
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        if options.option_count:
-            options.highlighted = min(max((options.highlighted or 0) + by, 0), options.option_count - 1)
-
     def action_change(self) -> None:
-        typed = self.query_one(Input).value
-        if typed != self._listed:  # enter came before the list followed
-            self._show(typed)
+        self.after_typing(self._change)
+
+    def _change(self, _typed: str) -> None:
         options = self.query_one(OptionList)
         if options.highlighted is not None:
             self._toggle(options.get_option_at_index(options.highlighted).id or "")
@@ -79,11 +64,10 @@ class ChooseLanguages(Dialog):
         else:
             self._codes.append(code)
         place = self.query_one(OptionList).highlighted
-        self._show(self.query_one(Input).value)
+        self.fill(self.query_one(Input).value)
         self.query_one(OptionList).highlighted = place
 
-    def _show(self, text: str) -> None:
-        self._listed = text
+    def fill(self, text: str) -> None:
         self.query_one("#chosen", Static).update(languages_in_words(tuple(self._codes)))
         options = self.query_one(OptionList)
         options.clear_options()

@@ -16,11 +16,11 @@ from textual.widgets.option_list import Option as Line
 from advisor.errors import AdvisorError
 from advisor.language import _, marked, plural
 from advisor.tui.questions import Question, answered
-from advisor.tui.screens.base import Dialog
+from advisor.tui.screens.picker import Picker
 from advisor.tui.work.ranking import count
 
 
-class ChooseOption(Dialog):
+class ChooseOption(Picker):
     """Gives the chosen value in a tuple, None for none."""
 
     HELP = marked(
@@ -29,8 +29,6 @@ class ChooseOption(Dialog):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", marked("Choose"), priority=True),
-        Binding("down", "move(1)", marked("Down"), show=False, priority=True),
-        Binding("up", "move(-1)", marked("Up"), show=False, priority=True),
     ]
     DEFAULT_CSS = """
     ChooseOption OptionList { height: auto; max-height: 16; }
@@ -80,14 +78,19 @@ class ChooseOption(Dialog):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss((self._options[event.option_index].value,))
 
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        options.highlighted = min(max((options.highlighted or 0) + by, 0), options.option_count - 1)
-
     def action_take(self) -> None:
-        typed = self.query_one(Input).value.strip() if self._question.read is not None else ""
+        if self._question.read is None:
+            self._take_marked()
+        else:
+            self.after_typing(self._take)
+
+    def _take_marked(self) -> None:
+        self.dismiss((self._options[self.query_one(OptionList).highlighted or 0].value,))
+
+    def _take(self, typed: str) -> None:
+        typed = typed.strip()
         if not typed:
-            self.dismiss((self._options[self.query_one(OptionList).highlighted or 0].value,))
+            self._take_marked()
             return
         assert self._question.read is not None
         try:

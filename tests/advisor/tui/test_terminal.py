@@ -95,7 +95,6 @@ def test_the_program_alone_leads_from_the_device_to_trying(terminal: list[Termin
     screen.press("c")
     screen.until("Choose a device")
     screen.type("raspberry pi 5 8gb")
-    time.sleep(2)  # the search follows the typing; Enter takes what is shown
     screen.press("Enter")
     screen.until("Raspberry Pi 5 / CM5")
     screen.until("models fit")
