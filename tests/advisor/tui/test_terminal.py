@@ -30,6 +30,9 @@ class Terminal:
         clean = {
             key: value for key, value in os.environ.items() if key not in ("TMUX", "NO_COLOR", "LANGUAGE")
         }
+        self._ended = folder / f"{self._socket}.exit"
+        # tmux 3.3 sometimes never hears of the end of its child, which stays a zombie: the shell tells the exit code.
+        command = f"{command}; echo $? > {shlex.quote(str(self._ended))}"
         self._environment = {**clean, "LC_ALL": "C.UTF-8", "XDG_DATA_HOME": str(folder), **environment}
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), command)
         self._tmux("set-option", "-g", "remain-on-exit", "on")
@@ -58,9 +61,8 @@ class Terminal:
     def exit_code(self, seconds: float = 15.0) -> int:
         end = time.monotonic() + seconds
         while True:
-            state = self._tmux("display-message", "-p", "#{pane_dead} #{pane_dead_status}").stdout.split()
-            if len(state) == 2:  # dead, and its status has come in
-                return int(state[1])
+            if self._ended.exists() and (code := self._ended.read_text()):
+                return int(code)
             assert time.monotonic() < end, f"it does not end:\n{self.text()}"
             time.sleep(0.05)
 
