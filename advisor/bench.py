@@ -14,7 +14,6 @@ import msgspec
 from advisor.errors import InvalidInputError, NothingFitsError
 from advisor.evidence import Value
 from advisor.identify import ModelFile, identify
-from advisor.text import amount
 from profiles.device import Backend, Device
 from profiles.energy import energy_meter
 from profiles.engine.client import Engine
@@ -22,6 +21,7 @@ from profiles.engine.protocol import LoadModel, MemoryQuestion, ModelLoaded
 from profiles.machine import Machine
 from profiles.noise import conditions, wait_until_quiet
 from profiles.sustain import Sustained, sustain
+from profiles.text import amount
 from profiles.throughput import (
     KV_TYPES,
     LOAD_TIMEOUT_S,

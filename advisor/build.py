@@ -39,7 +39,6 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     measure_fidelity: bool = True
     threads: int | None = None
     replace: bool = False
-    offline: bool = False
 
 
 def make_order(
@@ -109,7 +108,6 @@ def _source(model: Model, recipe: Recipe, options: BuildOptions) -> Source:
             gguf_repos=model.gguf_repos,
             revision=options.revision,
             parameters=model.parameters,
-            offline=options.offline,
         )
     if options.source is not None or not recipe.plain:
         raise InvalidInputError("--ready takes a published file as it is: no source and no types of your own")
@@ -118,5 +116,4 @@ def _source(model: Model, recipe: Recipe, options: BuildOptions) -> Source:
         recipe.preset,
         model=model.weights,
         revision=options.revision,
-        offline=options.offline,
     )

@@ -13,7 +13,6 @@ from typing import Literal
 
 import msgspec
 
-from advisor.text import amount
 from profiles.calibration_store import load_calibration
 from profiles.device import Device
 from profiles.engine.build import REQUIREMENT, BuildPlan, plan_build
@@ -32,6 +31,7 @@ from profiles.engine.installed import InstalledEngine, installed_engine
 from profiles.engine.protocol import EngineFailure, EngineVersion, LoadModel, OpenContext, RunTest
 from profiles.engine.toolchain import Toolchain
 from profiles.fingerprint import fingerprint
+from profiles.text import amount
 from quantize.architecture import Architecture, tensors
 from quantize.errors import QuantizeError
 from quantize.synthetic import SAMPLE_BLOCKS, write_synthetic

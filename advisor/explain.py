@@ -21,8 +21,8 @@ from advisor.evidence import Evidence
 from advisor.language import _, marked, plural
 from advisor.memory import MemoryEstimate
 from advisor.target import Place, Target
-from advisor.text import amount, rate, seconds
 from advisor.workload import MAX_TTFT_S, PRESETS, Workload
+from profiles.text import amount, rate, seconds
 
 ChangeKind = Literal[
     "quant", "context", "memory-budget", "min-tg", "max-ttft", "max-download", "license", "family", "task"

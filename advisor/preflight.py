@@ -20,8 +20,8 @@ from advisor.deployment_speed import predict_for
 from advisor.estimate import choose_place, make_settings
 from advisor.memory import estimate_memory
 from advisor.target import Place, Target
-from advisor.text import amount
 from profiles.engine.client import Engine
+from profiles.text import amount
 from profiles.throughput import require
 from quantize.build import Order
 from quantize.build_steps import Stage

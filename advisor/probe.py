@@ -30,7 +30,6 @@ from advisor.memory import Settings
 from advisor.probe_plan import Plan, choose_plan, plan_slices
 from advisor.probe_times import Terms, Timed, generation, prompt_processing
 from advisor.target import Place, Target
-from advisor.text import amount
 from profiles.device import Backend
 from profiles.engine.client import Engine
 from profiles.engine.protocol import ContextOpened, LoadModel, RunTest
@@ -38,6 +37,7 @@ from profiles.machine import Machine
 from profiles.noise import Watch, conditions, wait_until_quiet
 from profiles.rounds import Round, Verdict, judge
 from profiles.scratch import Scratch, scratch_folder, scratch_room
+from profiles.text import amount
 from profiles.throughput import LOAD_TIMEOUT_S, RunSettings, open_context, require
 from quantize.architecture import Architecture
 from quantize.synthetic import SAMPLE_BLOCKS, check_room, sampled_types, write_synthetic
@@ -144,7 +144,7 @@ def probe(
                 machine, settings.threads or 1, report=lambda: report("looking whether the machine is quiet")
             )
         report("warming up")
-        session = _Session(engines, _run_settings(settings), LIMIT_S - (time.monotonic() - started))
+        session = _Session(engines, run_settings(settings), LIMIT_S - (time.monotonic() - started))
         session.prepare(n_prompt)
         watch = Watch(machine, [engine.pid for engine in engines if engine.pid is not None])
         for number in range(1, session.rounds + 1):
@@ -324,7 +324,8 @@ def _gpu_layers(settings: Settings, arch: Architecture, n_layer: int) -> int:
     return round(n_layer * settings.offload_layers / arch.n_layer)
 
 
-def _run_settings(settings: Settings) -> RunSettings:
+def run_settings(settings: Settings) -> RunSettings:
+    """A deployment's settings as the engine is given them, without layers on an accelerator."""
     return RunSettings(
         n_batch=max(2048, settings.micro_batch),
         n_ubatch=settings.micro_batch,

@@ -10,10 +10,10 @@ from advisor.errors import AdvisorError
 from advisor.measurements import Measurement, record
 from advisor.probe import measurements_of, probe
 from advisor.target import Target
-from advisor.text import rate
 from advisor.workload import Workload
 from profiles.engine.client import Engine
 from profiles.errors import EngineAbsentError, EngineError, ProfilesError, StoppedError
+from profiles.text import rate
 from quantize.errors import QuantizeError
 
 

@@ -14,6 +14,7 @@ from advisor.bench import BenchPlan, BenchResult, measured
 from advisor.candidates import Candidate
 from advisor.evidence import Evidence, Value, worse
 from advisor.measurements import Measurement
+from advisor.probe import run_settings
 from advisor.workload import Workload
 from profiles.throughput import RunSettings, ThroughputTest
 
@@ -51,14 +52,8 @@ def run_settings_of(candidate: Candidate) -> RunSettings:
     settings, model = candidate.settings, candidate.model
     assert model.architecture is not None
     layers = settings.offload_layers
-    return RunSettings(
-        gpu_layers=-1 if layers > model.architecture.n_layer else layers,
-        n_batch=max(2048, settings.micro_batch),
-        n_ubatch=settings.micro_batch,
-        threads=settings.threads,
-        threads_batch=settings.threads_batch,
-        type_k=settings.type_k,
-        type_v=settings.type_v,
+    return msgspec.structs.replace(
+        run_settings(settings), gpu_layers=-1 if layers > model.architecture.n_layer else layers
     )
 
 

@@ -62,10 +62,7 @@ class EngineBuildError(ProfilesError):
     def __init__(
         self, message: str, log: str | None = None, words: tuple[str, ...] = (), advice: str | None = None
     ) -> None:
-        lines = [message, *(f"    {word}" for word in words)]
-        lines += [f"  what to do: {advice}"] if advice else []
-        lines += [f"  the whole output: {log}"] if log else []
-        super().__init__("\n".join(lines))
+        super().__init__(with_output(message, log, words, advice))
 
 
 class EngineDownloadError(EngineBuildError):
@@ -78,3 +75,13 @@ class NoisyError(ProfilesError):
 
 class StoppedError(ProfilesError):
     """The work was ended by whoever asked for it; there is nothing to report."""
+
+
+def with_output(
+    message: str, log: str | None = None, words: tuple[str, ...] = (), advice: str | None = None
+) -> str:
+    """The message of a command that failed: its last words, what to do, and where its whole output is."""
+    lines = [message, *(f"    {word}" for word in words)]
+    lines += [f"  what to do: {advice}"] if advice else []
+    lines += [f"  the whole output: {log}"] if log else []
+    return "\n".join(lines)

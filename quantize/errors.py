@@ -18,7 +18,6 @@ QuantizeError
 ├── GptqError                  weights that GPTQ cannot take, or a checkpoint that is not what it must be
 │   └── GptqWorkerError        the process with torch in it broke down
 ├── GptqMissingError           GPTQModel is not installed                        exit 5
-├── EngineMissingError         llama-cpp-python is not installed
 ├── SourceError                weights that cannot be used as the source of a build   exit 2
 │   ├── SourceNotFoundError    nothing to build from, here or on the Hub              exit 2
 │   └── GatedError             a licence to accept, or a token that is not let in     exit 2
@@ -26,6 +25,10 @@ QuantizeError
     ├── HubOfflineError        offline, and what is needed is not in the cache        exit 6
     └── WrongContentError      what came is not what the Hub had announced            exit 6
 """
+
+from __future__ import annotations
+
+from profiles.errors import with_output
 
 
 class QuantizeError(Exception):
@@ -82,10 +85,7 @@ class ConverterInstallError(QuantizeError):
     def __init__(
         self, message: str, log: str | None = None, words: tuple[str, ...] = (), advice: str | None = None
     ) -> None:
-        lines = [message, *(f"    {word}" for word in words)]
-        lines += [f"  what to do: {advice}"] if advice else []
-        lines += [f"  the whole output: {log}"] if log else []
-        super().__init__("\n".join(lines))
+        super().__init__(with_output(message, log, words, advice))
 
 
 class ConverterDownloadError(ConverterInstallError):
@@ -114,10 +114,6 @@ class GptqWorkerError(GptqError):
 
 class GptqMissingError(QuantizeError):
     """The step needs GPTQModel; the message says how to install it."""
-
-
-class EngineMissingError(QuantizeError):
-    """The step needs llama-cpp-python; the message says how to install it."""
 
 
 class SourceError(QuantizeError):

@@ -10,7 +10,6 @@ Afterwards the files are read back: their tensors must be those that were ordere
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -21,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from profiles.orderly_end import orderly_end
-from quantize.errors import GptqError, GptqMissingError, InvalidModelError, NoRoomError, TooLittleMemoryError
+from quantize.errors import GptqError, GptqMissingError, NoRoomError, TooLittleMemoryError
 from quantize.fidelity import free_bytes
 from quantize.gptq_checkpoint import (
     check_checkpoint,
@@ -35,6 +34,7 @@ from quantize.gptq_recipe import GptqRecipe, vllm_objection
 from quantize.gptq_worker.client import INSTALL, TorchProcess, usable_cores
 from quantize.gptq_worker.protocol import Device, Load, Loaded, Quantize, Quantized, Started, Step
 from quantize.hashes import sha256_of
+from quantize.json_file import read_json
 from quantize.safetensors_header import read_weights
 
 CONTEXT = 512  # tokens of a sample of the calibration text
@@ -291,13 +291,7 @@ def _check_room(out: Path, plan: GptqPlan) -> None:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidModelError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise InvalidModelError(f"{path} does not hold an object")
+    config = read_json(folder / "config.json")
     if "quantization_config" in config:
         raise GptqError(f"{folder} is quantized already: GPTQ starts from full precision")
     return config

@@ -6,17 +6,17 @@ Every weight matrix inside a block becomes integers, zero points, scales and an 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from quantize.errors import GptqError, UnexpectedTensorsError
 from quantize.gptq_recipe import GROUP_SIZES, WHOLE_ROW, GptqRecipe
+from quantize.json_file import read_json
 from quantize.safetensors_header import SafetensorsTensor, Weights
 
 WORD = 32  # bits of the integers that the weights are packed into
@@ -133,8 +133,8 @@ def check_checkpoint(folder: Path, built: Weights, expected: Mapping[str, Shape]
                 f"{folder} is not what was ordered: {name} should be {_worded(expected.get(name))} and is "
                 f"{_worded(found.get(name))}"
             )
-    config = _read(folder / "config.json").get("quantization_config")
-    if config != _read(folder / "quantize_config.json"):
+    config = read_json(folder / "config.json").get("quantization_config")
+    if config != read_json(folder / "quantize_config.json"):
         raise UnexpectedTensorsError(
             f"{folder}: config.json and quantize_config.json describe different quantizations"
         )
@@ -155,13 +155,3 @@ def check_checkpoint(folder: Path, built: Weights, expected: Mapping[str, Shape]
 
 def _worded(shape: Shape | None) -> str:
     return "absent" if shape is None else f"{shape.dtype} {' x '.join(map(str, shape.shape))}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise GptqError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise GptqError(f"{path} does not hold an object")
-    return content

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from tests.quantize.hub_server import Hub, Repo
+from tests.quantize.smollm2 import requantized
+from tests.quantize.smollm2 import smollm2 as smollm2_file
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +36,39 @@ def gemma3_270m(pytestconfig: pytest.Config) -> Path:
         package.assemble(unfinished)
         unfinished.replace(model)
     return model
+
+
+@pytest.fixture(scope="session")
+def smollm2_f16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct at F16, 271 MB: what Q4_1 left of it."""
+    return requantized(smollm2_file(), tmp_path_factory.mktemp("full") / "smollm2-f16.gguf", 1)
+
+
+@pytest.fixture
+def own_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache of the Hub, and no token of whoever runs the tests."""
+    for name in (
+        "HF_TOKEN",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Repo]], Hub]]:
+    """Starts a Hub that HF_ENDPOINT points to."""
+    hubs: list[Hub] = []
+
+    def start(repos: dict[str, Repo]) -> Hub:
+        hubs.append(Hub(repos).__enter__())
+        monkeypatch.setenv("HF_ENDPOINT", hubs[-1].url)
+        return hubs[-1]
+
+    yield start
+    for hub in hubs:
+        hub.__exit__()

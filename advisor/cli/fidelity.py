@@ -68,7 +68,7 @@ def fidelity(
     """
     from advisor.gate import Limits, gate_exit_code, judge
     from advisor.report.fidelity_report import FidelityDocument, fidelity_text
-    from advisor.text import seconds
+    from profiles.text import seconds
     from quantize.fidelity import measure_fidelity
     from quantize.texts import HELD_OUT
 

@@ -132,7 +132,6 @@ def exit_code(error: BaseException) -> int | None:
         (weights.NoRoomError, 3),
         (weights.UnexpectedTensorsError, 3),
         (weights.TooLittleMemoryError, 4),
-        (weights.EngineMissingError, 5),
         (weights.GptqMissingError, 5),
         (weights.HubError, 6),
         (weights.ConverterMissingError, 5),

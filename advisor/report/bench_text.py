@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from advisor.evidence import Value
 from advisor.report.bench_documents import BenchDocument, BenchRunView, BenchSustained
 from advisor.report.console import render
-from advisor.text import amount, count, rate
+from profiles.text import amount, count, rate
 
 if TYPE_CHECKING:
     from rich.table import Table

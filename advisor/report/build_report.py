@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from advisor.preflight import Preflight, Span
-from advisor.text import amount, seconds
+from profiles.text import amount, seconds
 from quantize.build import Order
 from quantize.build_steps import Progress, Stage
 from quantize.manifest import Manifest

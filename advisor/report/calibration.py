@@ -8,8 +8,8 @@ from textwrap import wrap
 import msgspec
 
 from advisor.calibration_effect import Effect
-from advisor.text import rate, seconds
 from profiles.calibration import BackendCalibration, Calibration
+from profiles.text import rate, seconds
 
 WIDTH = 80
 

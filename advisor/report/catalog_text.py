@@ -12,7 +12,7 @@ from advisor.report.catalog_documents import (
     ModelView,
 )
 from advisor.report.console import render
-from advisor.text import amount, count
+from profiles.text import amount, count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from advisor.language import _, marked, plural
-from advisor.text import amount
 from profiles.device import Device
+from profiles.text import amount
 
 
 class Fact(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ import textwrap
 from collections import Counter
 
 from advisor.doctor import Diagnosis, State
-from advisor.text import amount
 from profiles.engine.build import BuildPlan
+from profiles.text import amount
 
 WIDTH = 80
 _INDENT = 26  # of what stands beside state and name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from advisor.gate import Limits, Verdict
-from advisor.text import seconds
+from profiles.text import seconds
 from quantize.fidelity import Fidelity, Measure
 
 

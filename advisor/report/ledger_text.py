@@ -11,7 +11,7 @@ from advisor.ledger import Group, Row
 from advisor.report.console import render
 from advisor.report.ledger_documents import LedgerDocument
 from advisor.report.table import MARKS
-from advisor.text import rate
+from profiles.text import rate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,7 +6,7 @@ from advisor.evidence import Value
 from advisor.probe_times import Terms
 from advisor.report.console import render
 from advisor.report.probe_documents import ProbeDocument
-from advisor.text import amount, rate, seconds
+from profiles.text import amount, rate, seconds
 
 
 def probe_text(document: ProbeDocument) -> str:

@@ -13,7 +13,7 @@ from advisor.report.documents import (
     RecommendationDocument,
     VariantVerdict,
 )
-from advisor.text import amount, count, rate, seconds
+from profiles.text import amount, count, rate, seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,10 +8,10 @@ from advisor.evidence import Value
 from advisor.language import marked
 from advisor.report.documents import DeploymentView, DeviceSummary
 from advisor.report.table import MARKS
-from advisor.text import amount, rate, seconds
 from advisor.tui.state import RuledOut
 from advisor.tui.widgets.grid import Column
 from advisor.tui.widgets.memory_bar import bar, budgets_of
+from profiles.text import amount, rate, seconds
 
 MEMORY_BAR = 6
 

@@ -13,9 +13,9 @@ import msgspec
 from advisor.language import _, current, marked, plural
 from advisor.languages import language_name
 from advisor.need import Need
-from advisor.text import amount, rate, seconds
 from advisor.tui.widgets.choice import Option
 from advisor.workload import PRESETS, TASKS, WORDS_PER_TOKEN, Task
+from profiles.text import amount, rate, seconds
 
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 RATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 50.0, 100.0)

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from quantize.errors import ConversionError, InvalidModelError
+from quantize.errors import ConversionError
+from quantize.json_file import read_json
 from quantize.safetensors_header import INDEX, Weights, read_weights
 
-_MAX_JSON_BYTES = 1 << 24
 # What describes weights. Everything else stays out of the converter's sight.
 _SHOWN = ("*.json", "*.jsonl", "*.txt", "*.jinja", "*.model", "*.tiktoken", "README.md")
 _MAX_SHOWN_BYTES = 1 << 28
@@ -109,21 +109,6 @@ def _no_weights(path: Path) -> str:
             "take a revision with safetensors, or save the model again with safetensors"
         )
     return f"{path} holds no weights: there is no model*.safetensors"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a stranger. Raises InvalidModelError."""
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise InvalidModelError(f"{path} has {path.stat().st_size:,} bytes, more than it can mean")
-        found = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise InvalidModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidModelError(f"{path} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise InvalidModelError(f"{path} does not hold an object")
-    return found
 
 
 def _code(content: Mapping[str, Any]) -> tuple[str, ...]:

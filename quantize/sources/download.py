@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from profiles.text import amount
 from quantize.errors import HubError, NoRoomError, SourceError, WrongContentError
 from quantize.sources.cache import RepositoryCache
 from quantize.sources.hub import Hub, TransientError, persist
 from quantize.sources.source import SourceFile
-from quantize.units import readable_bytes
 
 _READ_BYTES = 1 << 20
 _LOCK_S = 1.0  # between two words to whoever waits for another process
@@ -178,7 +178,7 @@ class Download:
             raise HubError(f"{error}; {self._so_far()}, and the same command goes on from there") from None
 
     def _so_far(self) -> str:
-        return f"{readable_bytes(self._here)} of {readable_bytes(self._file.bytes)} here"
+        return f"{amount(self._here)} of {amount(self._file.bytes)} here"
 
     def _receive(self, out: BinaryIO) -> None:
         """One request for what is missing. Raises TransientError when it ends too early."""

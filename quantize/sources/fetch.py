@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from profiles.text import amount
 from quantize.errors import HubOfflineError, NoRoomError, SourceError
 from quantize.safetensors_header import INDEX
 from quantize.sources.cache import RepositoryCache
@@ -24,7 +25,6 @@ from quantize.sources.local import full_precision, part_headers
 from quantize.sources.safetensors import indexed_files, precision_of
 from quantize.sources.settings import HubSettings, Patience, hub_settings
 from quantize.sources.source import Fetched, FetchedFile, FetchProgress, Precision, Report, Source, SourceFile
-from quantize.units import readable_bytes
 
 _TELL_EVERY_S = 0.1
 
@@ -125,8 +125,8 @@ class _HubFetch:
         free = shutil.disk_usage(place).free
         if needed > free:
             raise NoRoomError(
-                f"{self._source.describe()}: {readable_bytes(needed)} are still to come, and {place} has "
-                f"{readable_bytes(free)} free; free some, or set HF_HOME to a folder on another disk"
+                f"{self._source.describe()}: {amount(needed)} are still to come, and {place} has "
+                f"{amount(free)} free; free some, or set HF_HOME to a folder on another disk"
             )
 
     def _download(self, file: SourceFile, counter: _Counter) -> None:

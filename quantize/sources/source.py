@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from quantize.units import readable_bytes
+from profiles.text import amount
 
 Kind = Literal["gguf", "safetensors"]
 Origin = Literal["local", "hub"]
@@ -66,13 +66,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self) -> str:
         """One line: where it is, what it is, how large, and how much is still to come."""
         what = self.preset or self.precision or "precision not stated"
-        parts = [what, readable_bytes(self.bytes)]
+        parts = [what, amount(self.bytes)]
         if self.origin == "local":
             noun = "local GGUF" if self.kind == "gguf" else "local folder"
             return f"{noun} {self.path} ({', '.join(parts)})"
-        parts.append(
-            f"{readable_bytes(self.download_bytes)} to download" if self.download_bytes else "cached"
-        )
+        parts.append(f"{amount(self.download_bytes)} to download" if self.download_bytes else "cached")
         files = self.files[0].name if self.kind == "gguf" else "safetensors"
         if self.kind == "gguf" and len(self.files) > 1:
             files += f" and {len(self.files) - 1} more"

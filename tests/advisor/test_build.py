@@ -26,11 +26,10 @@ from quantize.hashes import sha256_of
 from quantize.imatrix import read_imatrix
 from quantize.manifest import read_manifest
 from quantize.texts import CALIBRATION, HELD_OUT
-from tests.quantize.smollm2 import requantized, smollm2
+from tests.quantize.smollm2 import smollm2
 
 pytestmark = pytest.mark.engine
 
-F16 = 1  # llama_ftype
 MODEL = "SmolLM2-135M-Instruct"
 NAME = f"{MODEL}-Q4_K_M"
 QUICK = ("--no-imatrix", "--no-fidelity")
@@ -38,10 +37,9 @@ QUICK = ("--no-imatrix", "--no-fidelity")
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="session")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2-135M-Instruct at F16: what Q4_1 left of it."""
-    return requantized(smollm2(), tmp_path_factory.mktemp("full") / "smollm2-f16.gguf", F16)
+@pytest.fixture
+def full(smollm2_f16: Path) -> Path:
+    return smollm2_f16
 
 
 @pytest.fixture(scope="session")

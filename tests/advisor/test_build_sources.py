@@ -17,10 +17,10 @@ from quantize.hashes import sha256_of
 from quantize.manifest import read_manifest
 from quantize.texts import HELD_OUT
 from tests.quantize.hub_server import OTHER_TOKEN, TOKEN, Hub, Repo
-from tests.quantize.smollm2 import requantized, smollm2
+from tests.quantize.smollm2 import smollm2
 from tests.quantize.tiny_folders import make_tiny_folder
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("own_hub_cache")]
 
 MODEL = "SmolLM2-135M-Instruct"
 WEIGHTS = f"HuggingFaceTB/{MODEL}"
@@ -31,48 +31,11 @@ Call = Callable[..., tuple[int, str, str]]
 Serve = Callable[[dict[str, Repo]], Hub]
 
 
-@pytest.fixture(scope="session")
-def full(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """SmolLM2-135M-Instruct at F16, 271 MB."""
-    path = requantized(smollm2(), tmp_path_factory.mktemp("full") / "smollm2-f16.gguf", 1)
-    content = path.read_bytes()
-    path.unlink()
-    return content
-
-
 @pytest.fixture(autouse=True)
 def own_catalog() -> Iterator[None]:
     """A model that a test adds is gone for the next."""
     yield
     load_catalog.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "HF_TOKEN",
-        "HF_HUB_OFFLINE",
-        "TRANSFORMERS_OFFLINE",
-        "HF_HUB_CACHE",
-        "HUGGINGFACE_HUB_CACHE",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    hubs: list[Hub] = []
-
-    def start(repos: dict[str, Repo]) -> Hub:
-        hubs.append(Hub(repos).__enter__())
-        monkeypatch.setenv("HF_ENDPOINT", hubs[-1].url)
-        return hubs[-1]
-
-    yield start
-    for hub in hubs:
-        hub.__exit__()
 
 
 @pytest.fixture
@@ -86,9 +49,10 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 
 def test_weights_come_from_the_hub_once_and_their_commit_is_pinned(
-    call: Call, serve: Serve, full: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, serve: Serve, smollm2_f16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dry run downloads nothing; the second build reads the cache, without the network too."""
+    full = smollm2_f16.read_bytes()
     files = {"README.md": b"---\nlicense: apache-2.0\n---\n", f"{MODEL}-f16.gguf": full, "LICENSE": b"Apache"}
     hub = serve({GGUFS: Repo(files), WEIGHTS: Repo({"config.json": b"{}"})})
     given = ("build", f"{MODEL}:Q8_0", *QUICK)

@@ -209,7 +209,7 @@ def test_a_plan_comes_from_headers_alone(tmp_path: Path) -> None:
     [
         ('{"quantization_config": {"bits": 4}}', GptqError, "quantized already"),
         ("[]", InvalidModelError, "does not hold an object"),
-        ("{", InvalidModelError, "cannot be read"),
+        ("{", InvalidModelError, "is damaged"),
     ],
 )
 def test_a_folder_that_is_no_source_is_refused(

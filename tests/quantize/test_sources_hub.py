@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,19 +36,7 @@ MODEL = "maker/Model-1B"
 GGUFS = "quants/Model-1B-GGUF"
 
 
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty cache, and no token of whoever runs the tests."""
-    for name in (
-        "HF_TOKEN",
-        "HF_HUB_OFFLINE",
-        "TRANSFORMERS_OFFLINE",
-        "HF_HUB_CACHE",
-        "HUGGINGFACE_HUB_CACHE",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+pytestmark = pytest.mark.usefixtures("own_hub_cache")
 
 
 @pytest.fixture
@@ -60,23 +48,6 @@ def log_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")
 
     return with_token
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Repo]], Hub]]:
-    """A Hub that HF_ENDPOINT points to."""
-    hubs: list[Hub] = []
-
-    def start(repos: dict[str, Repo]) -> Hub:
-        hub = Hub(repos)
-        hub.__enter__()
-        hubs.append(hub)
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        return hub
-
-    yield start
-    for hub in hubs:
-        hub.__exit__()
 
 
 Serve = Callable[[dict[str, Repo]], Hub]
@@ -314,7 +285,7 @@ def test_a_download_that_keeps_being_cut_says_what_is_there_and_goes_on_in_the_n
         bring(plan(GGUFS))
     message = str(raised.value)
     assert "3 times in a row" in message
-    assert "500.0 kB of 2.1 MB here, and the same command goes on from there" in message
+    assert "500 kB of 2.1 MB here, and the same command goes on from there" in message
     (partial,) = partials(tmp_path)
     assert partial.read_bytes() == LARGE[:500_000]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
@@ -32,13 +32,27 @@ def translated(bindings: dict[str, ActiveBinding]) -> dict[str, ActiveBinding]:
     return found
 
 
-class StepScreen(Screen[None]):
-    """A step: the bar above, its own widgets, the keys below. `show` puts what is known into the widgets."""
+class WizardScreen(Screen[Any]):
+    """What steps and dialogs have in common."""
 
-    STEP: ClassVar[str]
     HELP: ClassVar[str] = ""
     HORIZONTAL_BREAKPOINTS = BREAKPOINTS
     VERTICAL_BREAKPOINTS = LINES
+
+    @property
+    def wizard(self) -> Wizard:
+        """The program, with what it knows."""
+        return cast("Wizard", self.app)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        return translated(super().active_bindings)
+
+
+class StepScreen(WizardScreen):
+    """A step: the bar above, its own widgets, the keys below. `show` puts what is known into the widgets."""
+
+    STEP: ClassVar[str]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "app.go(1)", marked("Next")),
         Binding("ctrl+n", "app.go(1)", marked("Next"), show=False, priority=True),
@@ -49,15 +63,6 @@ class StepScreen(Screen[None]):
     StepScreen.-flat StepBar { height: 1; }
     StepScreen.-flat StepBar .summary { display: none; }
     """
-
-    @property
-    def wizard(self) -> Wizard:
-        """The program, with what it knows."""
-        return cast("Wizard", self.app)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        return translated(super().active_bindings)
 
     def compose(self) -> ComposeResult:
         yield StepBar(self.STEP)
@@ -85,12 +90,9 @@ class StepScreen(Screen[None]):
             widget.focus()
 
 
-class Dialog(ModalScreen[object]):
+class Dialog(WizardScreen, ModalScreen[Any]):
     """Something on top of a step that is closed with escape."""
 
-    HELP: ClassVar[str] = ""
-    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
-    VERTICAL_BREAKPOINTS = LINES
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", marked("Close"))]
     DEFAULT_CSS = """
     Dialog {
@@ -113,15 +115,6 @@ class Dialog(ModalScreen[object]):
         border: none;
     }
     """
-
-    @property
-    def wizard(self) -> Wizard:
-        """The program, with what it knows."""
-        return cast("Wizard", self.app)
-
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        return translated(super().active_bindings)
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -13,11 +13,11 @@ from textual.containers import VerticalScroll
 from textual.widgets import Footer, ProgressBar, Static
 
 from advisor.language import _, marked
-from advisor.text import rate
 from advisor.tui.messages import CalibrationDone, CalibrationFailed, CalibrationStep
 from advisor.tui.screens.base import Dialog
 from advisor.tui.work.calibrating import calibrate_here
 from profiles.engine.stop import Stop
+from profiles.text import rate
 
 SHOWN = 6  # steps
 

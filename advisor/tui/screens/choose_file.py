@@ -12,8 +12,8 @@ from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
-from advisor.text import amount
 from advisor.tui.screens.picker import Search
+from profiles.text import amount
 
 SHOWN = 200
 

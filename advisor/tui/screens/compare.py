@@ -14,12 +14,12 @@ from textual.widgets import Footer, Static
 
 from advisor.language import _, marked
 from advisor.report.documents import DeploymentView
-from advisor.text import amount, count, rate, seconds
 from advisor.tui.columns import MEMORY_BAR
 from advisor.tui.screens.base import Dialog
 from advisor.tui.screens.details import GRADES
 from advisor.tui.state import Ranking
 from advisor.tui.widgets.memory_bar import bar, budgets_of
+from profiles.text import amount, count, rate, seconds
 
 Fact = tuple[str, Callable[[DeploymentView], str], Callable[[DeploymentView], float | None] | None]
 

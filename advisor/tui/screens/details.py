@@ -15,8 +15,8 @@ from textual.widgets import Footer, Static
 from advisor.evidence import Value
 from advisor.language import _, marked
 from advisor.report.documents import DeploymentView
-from advisor.text import amount, count, rate, seconds
 from advisor.tui.screens.base import Dialog
+from profiles.text import amount, count, rate, seconds
 
 TERMS = {
     "weights_host_bytes": marked("weights in main memory"),

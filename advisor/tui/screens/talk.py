@@ -13,11 +13,11 @@ from textual.widgets import Footer, Input, Static
 
 from advisor.candidates import Candidate
 from advisor.language import _, marked
-from advisor.text import rate
 from advisor.tui.messages import ChatEnded, ChatPart, ChatReady, Watched
 from advisor.tui.screens.base import Dialog
 from advisor.tui.widgets.live import Live
 from advisor.tui.work.chatting import Talker
+from profiles.text import rate
 
 
 class TalkScreen(Dialog):

@@ -17,7 +17,6 @@ from advisor.candidates import Candidate
 from advisor.evidence import Value
 from advisor.language import _, marked
 from advisor.report.documents import DeploymentView
-from advisor.text import amount, rate, seconds
 from advisor.trial import Trial
 from advisor.tui.messages import TrialDone, TrialFailed, TrialProgress, TrialSample, Watched
 from advisor.tui.screens.base import StepScreen
@@ -26,6 +25,7 @@ from advisor.tui.state import Problem, Ranking
 from advisor.tui.widgets.live import Live
 from advisor.tui.work.trying import bench_here, probe_here
 from profiles.engine.stop import Stop
+from profiles.text import amount, rate, seconds
 
 SPEEDS = {
     "pp": marked("prompt, tokens/s"),

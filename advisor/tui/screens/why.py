@@ -16,10 +16,10 @@ from textual.widgets import Footer, Static
 
 from advisor.language import _, marked
 from advisor.report.documents import ExplanationDocument
-from advisor.text import amount, rate
 from advisor.tui.screens.base import Dialog
 from advisor.tui.state import Ranking, RuledOut
 from advisor.tui.widgets.remaining import CONSTRAINTS
+from profiles.text import amount, rate
 
 
 class WhyScreen(Dialog):

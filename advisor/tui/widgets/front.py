@@ -8,7 +8,7 @@ from textual_plotext import PlotextPlot
 
 from advisor.language import _
 from advisor.report.documents import DeploymentView
-from advisor.text import rate
+from profiles.text import rate
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 DELAY_S = 0.12  # the picture waits until the cursor rests: a key press must not

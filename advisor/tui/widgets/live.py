@@ -7,8 +7,8 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Sparkline, Static
 
 from advisor.language import _
-from advisor.text import amount, rate
 from advisor.tui.work.watching import Watching
+from profiles.text import amount, rate
 
 KEPT = 120  # samples
 

@@ -8,8 +8,8 @@ from rich.text import Text
 from textual.widgets import Static
 
 from advisor.language import _, marked, plural
-from advisor.text import rate
 from advisor.tui.state import Ranking
+from profiles.text import rate
 
 CONSTRAINTS = {
     "engine": marked("llama.cpp cannot run it"),

@@ -9,8 +9,8 @@ from textual.widgets import Static
 
 from advisor.language import _
 from advisor.report.documents import DeploymentView
-from advisor.text import amount
 from advisor.tui.state import RuledOut
+from profiles.text import amount
 
 
 class Summary(Static):
