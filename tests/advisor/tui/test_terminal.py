@@ -27,9 +27,9 @@ class Terminal:
         self, command: str, folder: Path, width: int = 80, height: int = 24, **environment: str
     ) -> None:
         self._socket = f"slm-advisor-test-{uuid.uuid4().hex[:8]}"
-        clean = {
-            key: value for key, value in os.environ.items() if key not in ("TMUX", "NO_COLOR", "LANGUAGE")
-        }
+        # A size in the environment, as test runners set it, would count for more than the terminal's own.
+        ours = ("TMUX", "NO_COLOR", "LANGUAGE", "COLUMNS", "LINES")
+        clean = {key: value for key, value in os.environ.items() if key not in ours}
         self._ended = folder / f"{self._socket}.exit"
         # tmux 3.3 sometimes never hears of the end of its child, which stays a zombie: the shell tells the exit code.
         command = f"{command}; echo $? > {shlex.quote(str(self._ended))}"
