@@ -7,6 +7,7 @@ same predictions, the same formulas, so that numbers of either kind can stand in
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -80,20 +81,22 @@ def _compare(built: Any, reference: Any, piece: torch.Tensor, job: Compare) -> C
     """Predict the second half of `piece`, which is read in one go where the logits are few enough, or else in parts."""
     first, last = job.context // 2, job.context - 1  # the last token has no successor to predict
     at_once = max(1, LOGITS_BYTES // (4 * reference.config.get_text_config().vocab_size))
+    models = (built, reference)
+    arguments = [_cache_argument(model) for model in models]
     caches: list[Any] = [None, None]
     rows: list[list[float]] = [[], [], [], []]
     start, read = first, 0
     while start < last:
         end = min(start + at_once, last)
         logits: list[torch.Tensor] = []
-        for i, model in enumerate((built, reference)):
+        for i, (model, argument) in enumerate(zip(models, arguments, strict=True)):
             outcome = model(
                 piece[:, read:end],
-                past_key_values=caches[i],
                 use_cache=end < last,
                 logits_to_keep=end - start,
+                **{argument: caches[i]},
             )
-            caches[i] = outcome.past_key_values
+            caches[i] = outcome[argument] if end < last else None
             logits.append(outcome.logits[0, start - end :])
         compared = compare_rows(logits[0], logits[1], piece[0, start + 1 : end + 1])
         for column, values in zip(rows, compared, strict=True):
@@ -105,6 +108,11 @@ def _compare(built: Any, reference: Any, piece: torch.Tensor, job: Compare) -> C
         )
     nll, reference_nll, divergence, same = rows
     return ChunkCompared(tuple(nll), tuple(reference_nll), tuple(divergence), tuple(map(bool, same)))
+
+
+def _cache_argument(model: Any) -> str:
+    """What `model` calls the cache it takes and gives back: transformers 5.24 renamed it."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def compare_rows(
