@@ -16,8 +16,10 @@ import msgspec
 
 from advisor.errors import InvalidInputError
 from advisor.evidence import Value
+from advisor.gate import Limits
+from advisor.kv_cache import KV_TYPES
 from advisor.workload import MAX_CONTEXT, Workload
-from profiles.device import Backend, DeviceClass
+from profiles.device import Backend
 from profiles.engine.protocol import FlashAttention
 from quantize.fidelity import Fidelity
 from quantize.manifest import FileNote, RecipeNote, SourceNote
@@ -32,7 +34,6 @@ _Layers = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 _Threads = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 _Bytes = Annotated[int, msgspec.Meta(ge=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _NO_DIGEST = "0" * 64
 _PLAIN_NAME = re.compile(r"[\w+@(][\w.+@()\[\]: -]{0,254}")
@@ -69,18 +70,11 @@ class PinnedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     flash_attention: FlashAttention = "auto"
 
 
-class PinnedEngine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The engine that what was measured was measured with. `commit` is llama.cpp's."""
-
-    package: str
-    commit: str | None = None
-
-
 class PinnedDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The device the deployment was chosen for; `fingerprint` null where it was not this machine."""
 
     name: str | None = None
-    class_: DeviceClass | None = msgspec.field(name="class", default=None)
+    class_: str | None = msgspec.field(name="class", default=None)
     fingerprint: str | None = None
 
 
@@ -91,8 +85,8 @@ class Speeds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     what the engine allocates where predicted, what the process had resident at most where measured.
     """
 
-    n_prompt: _Count
-    n_gen: _Count
+    n_prompt: _Count | None = None
+    n_gen: _Count | None = None
     depth: Annotated[int, msgspec.Meta(ge=0, le=MAX_CONTEXT)] = 0
     pp_tokens_per_s: Value | None = None
     tg_tokens_per_s: Value | None = None
@@ -101,7 +95,7 @@ class Speeds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Requirements(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What must hold on the target; null asks for nothing. Units are in the names, shares between 0 and 1.
+    """What must hold on the target; null asks for nothing. Units are in the names.
 
     `max_memory_bytes` is of host and accelerator together. `licenses` are classes or names, one of which the model's
     must be. That the file is the pinned one and that the deployment fits into the memory there is always required.
@@ -111,14 +105,12 @@ class Requirements(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     min_pp_tokens_per_s: _NotNegative | None = None
     min_tg_tokens_per_s: _NotNegative | None = None
     max_ttft_s: _NotNegative | None = None
-    max_kl_divergence: _NotNegative | None = None
-    max_perplexity_increase: _NotNegative | None = None
-    min_same_top: _Share | None = None
+    fidelity: Limits = Limits()
     licenses: tuple[str, ...] = ()
 
 
 class DeploymentManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One deployment. `files` is empty for one that was pinned before there was a file."""
+    """One deployment. `file` is null for one that was pinned before there was a file."""
 
     schema: Literal["slm-advisor/deployment"] = SCHEMA
     schema_version: int = SCHEMA_VERSION
@@ -128,14 +120,13 @@ class DeploymentManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     pinned_at: str  # UTC, ISO 8601
     model: PinnedModel
     variant: str
-    format: Literal["gguf", "gptq"] = "gguf"
-    files: tuple[FileNote, ...] = ()
+    file: FileNote | None = None
     bytes_by_type: dict[str, int] = {}  # of the file's tensors, or of the catalog's variant
     source: SourceNote | None = None
     recipe: RecipeNote | None = None
     backend: Backend
     settings: PinnedSettings
-    engine: PinnedEngine | None = None
+    engine: str | None = None  # identity of the one that what was measured was measured with
     device: PinnedDevice
     workload: Workload
     predicted: Speeds | None = None
@@ -147,11 +138,6 @@ class DeploymentManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     @property
     def label(self) -> str:
         return f"{self.model.name}:{self.variant}"
-
-    @property
-    def file(self) -> FileNote | None:
-        """The one file the engine loads; None where nothing was pinned yet, or for a folder of several."""
-        return self.files[0] if self.format == "gguf" and len(self.files) == 1 else None
 
 
 def encode_manifest(manifest: DeploymentManifest) -> bytes:
@@ -192,10 +178,17 @@ def decode_manifest(content: bytes, name: str) -> DeploymentManifest:
         manifest = msgspec.json.decode(content, type=DeploymentManifest)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidManifestError(f"{name} is no deployment manifest: {error}") from error
-    for file in manifest.files:
-        # The name is joined to a folder, and written into scripts.
-        if not _PLAIN_NAME.fullmatch(file.name) or not _SHA256.fullmatch(file.sha256) or file.bytes < 1:
-            raise InvalidManifestError(f"{name} names a file that cannot be: {file.name!r}")
+    for kind in (manifest.settings.type_k, manifest.settings.type_v):
+        if kind not in KV_TYPES:
+            raise InvalidManifestError(
+                f"{name} has a KV cache of type {kind!r}, which the engine does not know"
+            )
+    file = manifest.file
+    # The name is joined to a folder, and written into scripts.
+    if file is not None and (
+        not _PLAIN_NAME.fullmatch(file.name) or not _SHA256.fullmatch(file.sha256) or file.bytes < 1
+    ):
+        raise InvalidManifestError(f"{name} names a file that cannot be: {file.name!r}")
     return manifest
 
 

@@ -6,22 +6,9 @@ from pathlib import Path
 
 import click
 
-from advisor.cli.options import json_option
+from advisor.cli.options import json_option, share
 from advisor.cli.output import write_json, write_text
 from advisor.cli.status import StatusLine
-
-
-def _share(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """A share written as "2%" or 0.02."""
-    if value is None:
-        return None
-    try:
-        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise click.BadParameter(f"'{value}' is no share; write it like 2% or 0.02", param=option)
-    return share
 
 
 @click.command(
@@ -46,8 +33,8 @@ def _share(_: click.Context, option: click.Parameter, value: str | None) -> floa
 @click.option("--chunks", type=click.IntRange(2), metavar="N", help="Read no more than N chunks of the text.")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.")
 @click.option("--max-kld", type=click.FloatRange(0), metavar="X", help="Largest mean KL divergence, in nats.")
-@click.option("--max-ppl-increase", callback=_share, metavar="X%", help="Largest increase of the perplexity.")
-@click.option("--min-same-top", callback=_share, metavar="X%", help="Least share of the same top token.")
+@click.option("--max-ppl-increase", callback=share, metavar="X%", help="Largest increase of the perplexity.")
+@click.option("--min-same-top", callback=share, metavar="X%", help="Least share of the same top token.")
 @json_option
 def fidelity(
     built: Path,

@@ -34,6 +34,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Memory, speed and quality of one deployment, or of many.",
     ),
     "build": ("advisor.cli.build", "build", "Quantize a model here, and say what that cost."),
+    "pin": ("advisor.cli.pin", "pin", "Pin one deployment, with what must hold where it runs."),
+    "export": (
+        "advisor.cli.export",
+        "export",
+        "Write what Ollama, llama-server or LM Studio need to run it.",
+    ),
     "bench": ("advisor.cli.bench", "bench", "Run a model file here: speed, first token, memory."),
     "probe": ("advisor.cli.probe", "probe", "Time a model here without downloading it."),
     "calibrate": (

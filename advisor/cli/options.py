@@ -19,6 +19,19 @@ device_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
+def share(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """A share written as "2%" or 0.02: a callback for click."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"'{value}' is no share; write it like 2% or 0.02", param=option)
+    return share
+
+
 def target_of(device: str | None, workload: Workload, *, strict: bool = True) -> Target:
     """The target that --device names; for this machine, with what was measured on it.
 

@@ -20,6 +20,8 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "bench": ("advisor.report.bench_documents", "BenchDocument"),
     "build": ("quantize.manifest", "Manifest"),
     "build-plan": ("advisor.report.build_report", "PlanDocument"),
+    "deployment": ("advisor.manifest", "DeploymentManifest"),
+    "export": ("advisor.report.export_documents", "ExportDocument"),
     "catalog-list": ("advisor.report.catalog_documents", "CatalogListDocument"),
     "catalog-model": ("advisor.report.catalog_documents", "CatalogModelDocument"),
     "catalog-check": ("advisor.report.catalog_documents", "CatalogCheckDocument"),
