@@ -208,17 +208,17 @@ space() {
 groups() {
   [ -r "$root/proc/self/mountinfo" ] || return 0
   say 'F /proc/self/mountinfo'
-  while IFS= read -r mount; do
+  while IFS= read -r mount || [ -n "$mount" ]; do
     case $mount in *' - cgroup'*) say "|$mount" ;; esac
   done <"$root/proc/self/mountinfo"
   [ -r "$root/proc/self/cgroup" ] || return 0
-  while IFS=' ' read -r _ _ _ top point others; do
+  while IFS=' ' read -r _ _ _ top point others || [ -n "$others" ]; do
     case $others in
     *' - cgroup2 '*) wanted='0::*' ;;
     *' - cgroup '*cpu* | *' - cgroup '*memory*) wanted='[1-9]*:*[cm][pe][um]*:*' ;; # cpu, memory
     *) continue ;;
     esac
-    while IFS= read -r member; do
+    while IFS= read -r member || [ -n "$member" ]; do
       # shellcheck disable=SC2254  # it is a pattern
       case $member in $wanted) ;; *) continue ;; esac
       member=${member#*:}
@@ -261,8 +261,10 @@ names() {
   intel=
   short=
   for card in "$root"/sys/class/drm/card[0-9]*; do
-    read -r vendor <"$card/device/vendor" || continue
-    read -r device <"$card/device/device" || continue
+    vendor=
+    device=
+    read -r vendor <"$card/device/vendor" || [ -n "$vendor" ] || continue
+    read -r device <"$card/device/device" || [ -n "$device" ] || continue
     device=${device#0x}
     case $device in '' | *[!0-9a-f]*) continue ;; esac
     case $vendor in

@@ -192,7 +192,11 @@ def _system(collected: Collected) -> str:
             f"the target runs {_shown(name)}; only Linux, Android and macOS can be read over a shell. Describe it in "
             "a file: --device FILE.json"
         )
-    android = "/system/build.prop" in collected.files or "ANDROID_ROOT" in collected.environ
+    android = (
+        "/system/build.prop" in collected.files
+        or "ANDROID_ROOT" in collected.environ
+        or "getprop" in collected.commands
+    )
     if not android and "/proc/meminfo" not in collected.files:
         raise RemoteAnswerError(
             "the target's shell can read neither /proc/meminfo nor Android's properties: nothing is known of it"
