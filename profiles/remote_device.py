@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from profiles.collected import SCRIPT, Collected, CollectedMachine, read_collected
 from profiles.detect import detect
 from profiles.device import Device, Note
-from profiles.errors import RemoteAnswerError
+from profiles.errors import RemoteAnswerError, with_output
 from profiles.remote import LIMIT_BYTES, TIMEOUT_S, Report, exchange
 
 NOTE = Note("", "read over a shell on the target; nothing was measured there")
@@ -23,7 +24,12 @@ def detect_remote(
     timeout_s: bound in seconds. report: gets a line every five seconds while nothing comes.
     Raises what `profiles.remote.run_remote` raises, and RemoteAnswerError for an answer that is not the script's.
     """
-    device = detect(CollectedMachine(collect(prefix, timeout_s=timeout_s, report=report)))
+    collected = collect(prefix, timeout_s=timeout_s, report=report)
+    try:
+        machine = CollectedMachine(collected)
+    except RemoteAnswerError as error:
+        raise RemoteAnswerError(f"'{shlex.join(prefix)}': {error}") from None
+    device = detect(machine)
     return msgspec.structs.replace(device, notes=(*device.notes, NOTE))
 
 
@@ -35,6 +41,15 @@ def collect(
     result = exchange(prefix, script, timeout_s=timeout_s, limit_bytes=LIMIT_BYTES, report=report)
     if result.exit_code != 0:
         raise RemoteAnswerError(
-            f"the script failed on the target with exit code {result.exit_code}: is its shell a POSIX shell?"
+            f"the script failed on the target of '{shlex.join(prefix)}' with exit code {result.exit_code}: "
+            "is its shell a POSIX shell?"
         )
-    return read_collected(result.stdout)
+    try:
+        return read_collected(result.stdout)
+    except RemoteAnswerError as error:
+        raise RemoteAnswerError(
+            with_output(
+                f"'{shlex.join(prefix)}' gave an answer that cannot be used: {error}",
+                advice="see that nothing else prints there while the script runs, and try again",
+            )
+        ) from None
