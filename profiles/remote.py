@@ -32,6 +32,7 @@ from profiles.errors import (
     RemoteMissingError,
     with_output,
 )
+from profiles.offline import no_network
 from profiles.pipes import Pipes
 
 TIMEOUT_S = 60.0
@@ -128,6 +129,9 @@ def exchange(
     Nothing in `script` may run before `answer` is called: a script that arrives in part must do nothing.
     Raises what `run_remote` raises.
     """
+    forbidden = no_network(f"asking '{shlex.join(prefix)}'")
+    if forbidden is not None:
+        raise RemoteError(forbidden)
     nonce = secrets.token_hex(16)
     # The marks are put together on the target: a terminal that echoes the script shows no line like them.
     whole = (
