@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
 
 _GRACE_S = 5.0  # between asking and ending
 TICK_S = 1.0  # between two reports while a command says nothing
@@ -62,7 +62,7 @@ def start(command: tuple[str, ...], environment: dict[str, str]) -> subprocess.P
     )
 
 
-def end_group(process: subprocess.Popen[str]) -> None:
+def end_group(process: subprocess.Popen[Any]) -> None:
     """End a process and all it started: asked first, so that pip puts back what it has moved, then without asking."""
     if sys.platform == "win32":
         process.kill()

@@ -9,6 +9,10 @@ ProfilesError
 ├── EngineBuildError       the engine could not be built or installed     exit 5
 │   └── EngineDownloadError its source could not be fetched               exit 6
 ├── NoisyError             the machine is too busy to measure it          exit 4
+├── RemoteError            a target that cannot be reached, or not in time exit 6
+│   ├── RemoteCommandError the command that leads there is none           exit 2
+│   ├── RemoteMissingError that command is not installed here             exit 5
+│   └── RemoteAnswerError  its answer is cut, too large or rubbish        exit 4
 └── StoppedError           somebody ended the work from another thread
 """
 
@@ -71,6 +75,22 @@ class EngineDownloadError(EngineBuildError):
 
 class NoisyError(ProfilesError):
     """Measuring now would give a number that means nothing; the message says what was seen and what to do."""
+
+
+class RemoteError(ProfilesError):
+    """A target that could not be asked: the message names the command and holds its last words."""
+
+
+class RemoteCommandError(RemoteError):
+    """The text given as the way to a target is no command, or something cannot be sent over it."""
+
+
+class RemoteMissingError(RemoteError):
+    """The program that leads to the target is not installed on this machine."""
+
+
+class RemoteAnswerError(RemoteError):
+    """The target answered, but in part, too much, or something else; nothing of it is used."""
 
 
 class StoppedError(ProfilesError):

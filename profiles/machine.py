@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from profiles.probes.nvidia import NvmlAnswer
 
 COMMAND_TIMEOUT_S = 5.0
-READ_LIMIT_BYTES = (
-    4 << 20
-)  # no file a probe reads is larger; a device node read by mistake must not fill memory
+READ_LIMIT_BYTES = 2 << 20
+"""No file a probe reads is larger; a device node read by mistake must not fill memory. At 4 MiB or more, Linux refuses
+to read /proc/sys at all."""
 
 
 class Machine:
@@ -63,7 +63,7 @@ class Machine:
         return self.root + path
 
     def read_bytes(self, path: str) -> bytes | None:
-        """The first 4 MiB of a file, or None where it is missing or may not be read."""
+        """The first 2 MiB of a file, or None where it is missing or may not be read."""
         try:
             with Path(self.root + path).open("rb") as file:
                 return file.read(READ_LIMIT_BYTES)

@@ -34,6 +34,7 @@ def test_the_wheel_holds_three_packages_and_their_tables(wheel: Path) -> None:
     for table in ("advisor/catalog/index.json", "advisor/speed.json", "advisor/quality.json"):
         assert table in names
     assert "profiles/library/index.json" in names
+    assert "profiles/collect.sh" in names
     assert "advisor/locale/ja/LC_MESSAGES/slm-advisor.mo" in names
     assert not [name for name in names if name.startswith("advisor/making")]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from advisor.cli.options import device_over, refuse_two_devices, via_option
 from advisor.cli.output import narrate, write_json, write_text
 from profiles.device import DeviceClass
 
@@ -16,15 +17,22 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 
-@click.command(epilog="Example: slm-advisor profile --measure --json > this-machine.json")
+@click.command(
+    epilog="Examples:  slm-advisor profile --measure --json > this-machine.json\n\n"
+    "slm-advisor profile --via 'adb shell' --json > phone.json"
+)
 @click.option("--device", "given", metavar="NAME|FILE.json", help="Show this device instead of this machine.")
+@via_option
 @click.option("--measure", is_flag=True, help="Also measure the memory bandwidth (under a second).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document; --device reads it back.")
-def profile(given: str | None, measure: bool, as_json: bool) -> None:
+def profile(given: str | None, via: str | None, measure: bool, as_json: bool) -> None:
     """Show what this device is: processor, memory, accelerators, storage, power, with each fact's source."""
-    if given is not None and measure:
-        raise click.UsageError("--measure works on this machine only: leave --device out")
-    if given is not None:
+    refuse_two_devices(given, via)
+    if (given is not None or via is not None) and measure:
+        raise click.UsageError("--measure works on this machine only: leave --device and --via out")
+    if via is not None:
+        device = device_over(via)
+    elif given is not None:
         from profiles.resolve import resolve_device
 
         device = resolve_device(given)

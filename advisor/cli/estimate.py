@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import click
 
-from advisor.cli.options import device_option, json_option, split_model, target_of
+from advisor.cli.options import device_option, json_option, split_model, target_of, via_option
 from advisor.cli.output import write_json, write_text
 
 
@@ -20,6 +20,7 @@ from advisor.cli.output import write_json, write_text
 )
 @click.argument("model", metavar="MODEL:QUANT", required=False)
 @device_option
+@via_option
 @click.option("--backend", metavar="NAME", help="cpu, cuda, metal, vulkan, rocm, opencl, hexagon or sycl.")
 @click.option("--context", "context_length", type=int, metavar="N", help="Context length in tokens.")
 @click.option("--n-prompt", type=int, metavar="N", help="Tokens of the prompt.")
@@ -36,6 +37,7 @@ from advisor.cli.output import write_json, write_text
 def estimate(
     model: str | None,
     device: str | None,
+    via: str | None,
     backend: str | None,
     context_length: int | None,
     n_prompt: int | None,
@@ -83,7 +85,7 @@ def estimate(
         prompt_tokens=n_prompt,
         answer_tokens=n_gen,
     )
-    target = target_of(device, workload, strict=False)
+    target = target_of(device, workload, via=via, strict=False)
     place = choose_place(target, backend)
     settings = make_settings(
         place,

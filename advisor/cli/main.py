@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
             return None
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        return _with_offline(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -95,6 +95,33 @@ class LazyGroup(click.Group):
             hint = f" Did you mean {' or '.join(near)}?" if near else " See 'slm-advisor --help'."
             raise click.UsageError(f"there is no command '{args[0]}'.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _stay_offline(_: click.Context, __: click.Parameter, on: bool) -> None:
+    if on:
+        from profiles.offline import stay_offline
+
+        stay_offline(True)
+
+
+_OFFLINE = click.Option(
+    ["--offline"],
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,  # before other options are looked at, which might connect
+    callback=_stay_offline,
+    help="Never touch the network (SLM_ADVISOR_OFFLINE=1 does the same).",
+)
+
+
+def _with_offline(command: click.Command) -> click.Command:
+    """The command, which takes --offline as the program itself does: wherever the user writes it."""
+    if _OFFLINE not in command.params:
+        command.params.append(_OFFLINE)
+        if isinstance(command, click.Group):
+            for child in command.commands.values():
+                _with_offline(child)
+    return command
 
 
 @click.group(
@@ -124,6 +151,9 @@ def cli(context: click.Context, lang: str | None) -> int | None:
     return run(language=lang)
 
 
+cli.params.append(_OFFLINE)
+
+
 def exit_code(error: BaseException) -> int | None:
     """The exit code of an error raised on purpose, or None for one that was not."""
     from advisor import errors as own
@@ -146,6 +176,10 @@ def exit_code(error: BaseException) -> int | None:
         (device.EngineAbsentError, 5),
         (device.EngineTimeoutError, 4),
         (device.NoisyError, 4),
+        (device.RemoteCommandError, 2),
+        (device.RemoteMissingError, 5),
+        (device.RemoteAnswerError, 4),
+        (device.RemoteError, 6),
         (device.EngineDownloadError, 6),
         (device.EngineBuildError, 5),
         (weights.QuantizeError, 2),

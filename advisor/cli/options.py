@@ -10,11 +10,17 @@ if TYPE_CHECKING:
     from advisor.catalog import Model
     from advisor.target import Target
     from advisor.workload import Workload
+    from profiles.device import Device
 
 device_option = click.option(
     "--device",
     metavar="NAME|FILE.json",
     help="A device of the library or a device file; without it, this machine.",
+)
+via_option = click.option(
+    "--via",
+    metavar="COMMAND",
+    help="The machine that this command gives a shell on: 'ssh host', 'adb shell', 'docker exec box'.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -32,18 +38,44 @@ def share(_: click.Context, option: click.Parameter, value: str | None) -> float
     return share
 
 
-def target_of(device: str | None, workload: Workload, *, strict: bool = True) -> Target:
-    """The target that --device names; for this machine, with what was measured on it.
+def target_of(
+    device: str | None, workload: Workload, *, via: str | None = None, strict: bool = True
+) -> Target:
+    """The target that --device names or --via leads to; for this machine, with what was measured on it.
 
     Every command that estimates comes through here, so that they all say the same.
     """
+    from advisor.errors import NotEnoughEvidenceError
     from advisor.measured_speed import known_speeds_of
     from advisor.target import make_target
     from profiles.resolve import resolve_device
 
-    found = resolve_device(device)
-    known = known_speeds_of(found) if device is None else None
-    return make_target(found, workload, strict=strict, known_speeds=known)
+    if via is None:
+        found = resolve_device(device)
+        known = known_speeds_of(found) if device is None else None
+        return make_target(found, workload, strict=strict, known_speeds=known)
+    refuse_two_devices(device, via)
+    try:
+        return make_target(device_over(via), workload, strict=strict)
+    except NotEnoughEvidenceError as error:
+        raise NotEnoughEvidenceError(
+            f"{error} ('slm-advisor profile --via … --json' writes one to start from)"
+        ) from None
+
+
+def device_over(via: str) -> Device:
+    """The device that the command of --via leads to; while it keeps us waiting, stderr says so."""
+    from advisor.cli.output import narrate
+    from profiles.remote import split_prefix
+    from profiles.remote_device import detect_remote
+
+    return detect_remote(split_prefix(via), report=narrate)
+
+
+def refuse_two_devices(device: str | None, via: str | None) -> None:
+    """One device at a time."""
+    if device is not None and via is not None:
+        raise click.UsageError("give --device or --via, not both", click.get_current_context())
 
 
 def split_model(text: str) -> tuple[Model, str | None]:

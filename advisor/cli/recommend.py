@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from advisor.cli.options import device_option, json_option, split_model, target_of
+from advisor.cli.options import device_option, json_option, split_model, target_of, via_option
 from advisor.cli.output import narrate, write_json, write_text
 
 if TYPE_CHECKING:
@@ -61,10 +61,12 @@ def workload_options(function: F) -> F:
 @click.command(
     epilog="Examples:  slm-advisor recommend --task chat --language ja\n\n"
     "slm-advisor recommend --device 'Pixel 9' --task voice --json\n\n"
+    "slm-advisor recommend --via 'ssh laptop' --task chat\n\n"
     "slm-advisor recommend --confirm 3\n\n"
     "slm-advisor recommend --why Qwen3-8B:Q8_0"
 )
 @device_option
+@via_option
 @workload_options
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many to show.")
 @click.option(
@@ -79,6 +81,7 @@ def workload_options(function: F) -> F:
 @json_option
 def recommend(
     device: str | None,
+    via: str | None,
     top: int,
     confirmed: int | None,
     why: str | None,
@@ -88,17 +91,17 @@ def recommend(
 ) -> int:
     """Rank the deployments that fit a device and a task, best first.
 
-    Without --device the answer is for this machine. Exit code 3 when nothing fits.
+    Without --device or --via the answer is for this machine. Exit code 3 when nothing fits.
     """
     if confirmed is not None:
-        _check_confirm(device, why)
+        _check_confirm(device, via, why)
     if why is not None:
-        return _explain(why, device, as_json, need)
+        return _explain(why, device, via, as_json, need)
     from advisor.catalog import load_catalog
     from advisor.recommend import recommend as rank
     from advisor.report.view import recommendation_document
 
-    target, workload = _target(device, need)
+    target, workload = _target(device, via, need)
     models = load_catalog().models
     confirmations: tuple[Confirmation, ...] = ()
     if confirmed is None:
@@ -116,16 +119,17 @@ def recommend(
     return 0 if document.recommendations else 3
 
 
-def _check_confirm(device: str | None, why: str | None) -> None:
+def _check_confirm(device: str | None, via: str | None, why: str | None) -> None:
     """Before anything is computed: candidates can be run on this machine only, and only with an engine."""
     from advisor.errors import ComponentMissingError, InvalidInputError
     from profiles.engine.installed import installed_engine
 
     if why is not None:
         raise click.UsageError("give --confirm or --why, not both", click.get_current_context())
-    if device is not None:
+    if device is not None or via is not None:
+        option = "--device" if via is None else "--via"
         raise InvalidInputError(
-            f"--confirm runs models on this machine, not on '{device}': leave --device out"
+            f"--confirm runs models on this machine, not on '{device or via}': leave {option} out"
         )
     if installed_engine() is None:
         raise ComponentMissingError(
@@ -153,22 +157,23 @@ def _confirm(models: tuple[Model, ...], target: Target, workload: Workload, coun
 )
 @click.argument("model", metavar="MODEL[:QUANT]")
 @device_option
+@via_option
 @workload_options
 @json_option
-def explain(model: str, device: str | None, as_json: bool, **need: Any) -> int:
+def explain(model: str, device: str | None, via: str | None, as_json: bool, **need: Any) -> int:
     """Say whether a model fits, which constraint binds, and the cheapest change that would let it in.
 
     Exit code 3 when it does not fit.
     """
-    return _explain(model, device, as_json, need)
+    return _explain(model, device, via, as_json, need)
 
 
-def _explain(text: str, device: str | None, as_json: bool, need: dict[str, Any]) -> int:
+def _explain(text: str, device: str | None, via: str | None, as_json: bool, need: dict[str, Any]) -> int:
     from advisor.explain import explain as explain_model
     from advisor.report.view import explanation_document
 
     model, quant = split_model(text)
-    target, workload = _target(device, need)
+    target, workload = _target(device, via, need)
     document = explanation_document(explain_model(model, quant, target, workload), target, workload)
     if as_json:
         write_json("explanation", document)
@@ -179,9 +184,9 @@ def _explain(text: str, device: str | None, as_json: bool, need: dict[str, Any])
     return 0 if document.fits else 3
 
 
-def _target(device: str | None, need: dict[str, Any]) -> tuple[Any, Any]:
+def _target(device: str | None, via: str | None, need: dict[str, Any]) -> tuple[Any, Any]:
     # The workload first: a wrong value is refused before the device is probed.
     from advisor.workload import make_workload
 
     workload = make_workload(**need)
-    return target_of(device, workload), workload
+    return target_of(device, workload, via=via), workload

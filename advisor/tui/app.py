@@ -16,7 +16,6 @@ from textual.screen import Screen
 from advisor import language
 from advisor.language import _, marked
 from advisor.need import Need
-from advisor.privacy import is_offline, stay_offline
 from advisor.tui import themes
 from advisor.tui.messages import DeviceFailed, DeviceFound, Ranked, RankingFailed
 from advisor.tui.screens.base import StepScreen
@@ -24,6 +23,7 @@ from advisor.tui.state import Built, Found, Problem, Ranking
 from advisor.tui.steps import OPENERS, STEPS, beside
 from advisor.tui.widgets.step_bar import StepBar
 from advisor.tui.work.ranking import Ranker
+from profiles.offline import is_offline, stay_offline
 
 if TYPE_CHECKING:
     from advisor.candidates import Candidate

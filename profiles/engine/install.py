@@ -25,6 +25,7 @@ from profiles.engine.client import Engine
 from profiles.engine.installed import DISTRIBUTION, installed_engine
 from profiles.engine.protocol import EngineFailure, EngineVersion
 from profiles.errors import EngineBuildError, EngineDownloadError
+from profiles.offline import no_network
 from profiles.orderly_end import orderly_end
 
 Phase = Literal["downloading", "configuring", "compiling", "packing", "trying", "installing"]
@@ -50,6 +51,9 @@ def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersio
     def tell(phase: Phase, done: int = 0, total: int = 0) -> None:
         report(Progress(phase, done, total, time.monotonic() - started))
 
+    forbidden = no_network("installing the engine")
+    if forbidden is not None:
+        raise EngineDownloadError(forbidden)
     place = tempfile.gettempdir()
     free = shutil.disk_usage(place).free
     if free < plan.disk_bytes:

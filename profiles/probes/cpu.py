@@ -28,6 +28,7 @@ CPUS = "/sys/devices/system/cpu"
 # 15-30% of the capacity of the big core beside it, a mid core (A720, A78) 50-80%; Zen 5c has 65% of Zen 5's clock.
 EFFICIENCY_CAPACITY = 0.45
 EFFICIENCY_CLOCK = 0.70
+MOST_CPUS = 8192  # what Linux can be built for; a target that claims more must not fill memory
 
 
 def probe_cpu(machine: Machine, ledger: Ledger, quota: float | None = None) -> Cpu:
@@ -40,12 +41,12 @@ def probe_cpu(machine: Machine, ledger: Ledger, quota: float | None = None) -> C
 
 
 def parse_list(text: str | None) -> list[int]:
-    """Processor numbers of a kernel list: "0-3,8" is [0, 1, 2, 3, 8]."""
+    """Processor numbers of a kernel list: "0-3,8" is [0, 1, 2, 3, 8]. Numbers that no kernel has are left out."""
     numbers: list[int] = []
     for part in (text or "").split(","):
-        first, dash, last = part.strip().partition("-")
-        if first.isdigit() and (not dash or last.isdigit()):
-            numbers += range(int(first), int(last if dash else first) + 1)
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        if match and len(numbers) < MOST_CPUS:
+            numbers += range(int(match[1]), min(int(match[2] or match[1]), MOST_CPUS) + 1)
     return numbers
 
 

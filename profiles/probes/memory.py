@@ -71,7 +71,9 @@ def _darwin(machine: Machine, ledger: Ledger) -> Memory:
     size = sysctl(machine).get("hw.memsize", "")
     text = machine.run("vm_stat") or ""
     page = re.search(r"page size of (\d+) bytes", text)
-    pages = {name: int(count) for name, count in re.findall(r'^"?([^":]+)"?:\s+(\d+)\.', text, re.MULTILINE)}
+    pages = {
+        name: int(count) for name, count in re.findall(r'^"?([^":\n]+)"?:\s+(\d+)\.', text, re.MULTILINE)
+    }
     # What macOS hands out without swapping: free, cached files and what applications marked as discardable.
     kinds = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
     available = sum(pages.get(kind, 0) for kind in kinds) * int(page[1]) if page and pages else None

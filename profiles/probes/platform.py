@@ -37,7 +37,7 @@ _CONTAINERS = (
 def android_properties(machine: Machine) -> dict[str, str]:
     """Android's system properties by name: `getprop`, or build.prop where it may be read."""
     text = machine.run("getprop") or ""
-    properties = dict(re.findall(r"^\[([^\]]+)\]: \[(.*)\]$", text, re.MULTILINE))
+    properties = dict(re.findall(r"^\[([^\]\n]+)\]: \[(.*)\]$", text, re.MULTILINE))
     for path in () if properties else ("/system/build.prop", "/vendor/build.prop"):
         properties.update(re.findall(r"^([\w.]+)=(.*)$", machine.read(path) or "", re.MULTILINE))
     return properties

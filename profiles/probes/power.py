@@ -46,7 +46,7 @@ def probe_power(machine: Machine, ledger: Ledger) -> Power:
 def _darwin(machine: Machine, ledger: Ledger) -> Power:
     text = machine.run("pmset", "-g", "batt") or ""
     source = re.search(r"Now drawing from '(AC|Battery) Power'", text)
-    charge = re.search(r"(\d+)%", text)
+    charge = re.search(r"\b(\d{1,3})%", text)
     if source is None:
         ledger.note("source", "pmset gave no answer")
         return Power()

@@ -20,10 +20,11 @@ from pathlib import Path
 import msgspec
 
 from profiles.data_folder import data_folder, locked
+from profiles.offline import no_network
 from profiles.orderly_end import orderly_end
 from quantize.converter import llama_cpp
 from quantize.converter.installation import ANY_TORCH, Installation, Phase, Tell
-from quantize.errors import ConverterInstallError, ConverterMissingError, NoRoomError
+from quantize.errors import ConverterDownloadError, ConverterInstallError, ConverterMissingError, NoRoomError
 
 RUNNER = Path(__file__).with_name("runner.py")
 
@@ -142,6 +143,11 @@ def install_converter(report: Callable[[InstallProgress], None]) -> Converter:
             found = find_converter()
             if found is not None:
                 return found
+            forbidden = no_network("installing the converter")
+            if forbidden is not None:
+                raise ConverterDownloadError(
+                    forbidden, advice="give a GGUF as the source, or install it first"
+                )
             for left in place.parent.glob(f".{place.name}-*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             free = shutil.disk_usage(place.parent).free

@@ -56,13 +56,13 @@ def hub_settings(environment: Mapping[str, str] | None = None) -> HubSettings:
     home = variables.get("HF_HOME") or f"{caches}/huggingface"
     cache = variables.get("HF_HUB_CACHE") or variables.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
     endpoint = (variables.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    offline = variables.get("HF_HUB_OFFLINE") or variables.get("TRANSFORMERS_OFFLINE") or ""
+    switches = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "SLM_ADVISOR_OFFLINE")
     disabled = variables.get("HF_HUB_DISABLE_IMPLICIT_TOKEN") or ""
     timeout = variables.get("HF_HUB_DOWNLOAD_TIMEOUT") or ""
     return HubSettings(
         endpoint=_checked(endpoint),
         cache=Path(os.path.expandvars(cache)).expanduser(),
-        offline=offline.upper() in _TRUE,
+        offline=any(variables.get(name, "").upper() in _TRUE for name in switches),
         use_token=disabled.upper() not in _TRUE,
         timeout_s=float(timeout) if timeout.isdecimal() and int(timeout) else 10.0,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -364,3 +366,9 @@ def test_this_very_machine_is_profiled() -> None:
     assert device.cpu.usable_threads is not None
     assert device.cpu.usable_threads >= 1
     assert missing_sources(device, device.sources) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+def test_files_of_proc_sys_can_be_read() -> None:
+    """Linux refuses to read them at 4 MiB or more at once."""
+    assert Machine().read("/proc/sys/kernel/osrelease") == platform.release()
