@@ -29,6 +29,7 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "calibration": ("advisor.report.calibration", "CalibrationDocument"),
     "doctor": ("advisor.report.doctor_documents", "DoctorDocument"),
     "fidelity": ("advisor.report.fidelity_report", "FidelityDocument"),
+    "verification": ("advisor.verify", "Verification"),
     "probe": ("advisor.report.probe_documents", "ProbeDocument"),
     "ledger": ("advisor.report.ledger_documents", "LedgerDocument"),
     "device": ("profiles.device", "Device"),
