@@ -71,7 +71,7 @@ def make_order(
     return Order(
         model=ModelNote(name=model.name, id=model.id, license=model.license or source.license),
         variant=recipe.preset,
-        target=options.out / f"{model.name}-{recipe.preset}",
+        target=build_folder(model, recipe.preset, options.out),
         source=source,
         recipe=recipe,
         expected=expected,
@@ -84,6 +84,11 @@ def make_order(
         replace=options.replace,
         tool_version=tool_version,
     )
+
+
+def build_folder(model: Model, preset: str, out: Path) -> Path:
+    """Where a build goes that is made in `out`."""
+    return out / f"{model.name}-{preset}"
 
 
 def expected_tensors(model: Model, preset: str, engine: Engine) -> dict[str, ExpectedTensor]:

@@ -6,24 +6,26 @@ from pathlib import Path
 
 import msgspec
 
+from advisor.language import marked
 from advisor.preflight import Preflight, Span
 from profiles.text import amount, seconds
 from quantize.build import Order
 from quantize.build_steps import Progress, Stage
 from quantize.manifest import Manifest
 
-_STAGES: dict[Stage, str] = {
-    "source": "weights",
-    "converter": "installing the converter",
-    "convert": "converting to GGUF",
-    "imatrix": "importance matrix",
-    "quantize": "quantizing",
-    "check": "checking every tensor",
-    "fidelity": "measuring fidelity",
-    "bench": "measuring speed",
-    "copy": "copying",
-    "done": "done",
+STAGES: dict[Stage, str] = {
+    "source": marked("weights"),
+    "converter": marked("installing the converter"),
+    "convert": marked("converting to GGUF"),
+    "imatrix": marked("importance matrix"),
+    "quantize": marked("quantizing"),
+    "check": marked("checking every tensor"),
+    "fidelity": marked("measuring fidelity"),
+    "bench": marked("measuring speed"),
+    "copy": marked("copying"),
+    "done": marked("done"),
 }
+"""What a build does in each stage, in words."""
 
 
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +80,7 @@ def plan_text(plan: PlanDocument) -> str:
     lines.append("")
     for need in needs.stages:
         lines.append(
-            f"  {_STAGES[need.stage]:<24}{_span(need.seconds):>20}   {amount(need.memory_bytes):>8} of memory"
+            f"  {STAGES[need.stage]:<24}{_span(need.seconds):>20}   {amount(need.memory_bytes):>8} of memory"
         )
     lines.append(f"  {'together':<24}{_span(needs.seconds):>20}")
     return "\n".join(lines) + "\n"
@@ -86,7 +88,7 @@ def plan_text(plan: PlanDocument) -> str:
 
 def progress_text(progress: Progress) -> str:
     """One line: the stage, how far it is, the rate and the time left."""
-    parts = [_STAGES[progress.stage]]
+    parts = [STAGES[progress.stage]]
     if progress.total:
         share = progress.done / progress.total
         parts[0] += f" {share:.0%}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
@@ -18,13 +19,14 @@ from advisor.need import Need
 from advisor.tui import themes
 from advisor.tui.messages import DeviceFailed, DeviceFound, Ranked, RankingFailed
 from advisor.tui.screens.base import StepScreen
-from advisor.tui.state import Found, Problem, Ranking
+from advisor.tui.state import Built, Found, Problem, Ranking
 from advisor.tui.steps import OPENERS, STEPS, beside
 from advisor.tui.widgets.step_bar import StepBar
 from advisor.tui.work.ranking import Ranker
 from profiles.offline import is_offline, stay_offline
 
 if TYPE_CHECKING:
+    from advisor.candidates import Candidate
     from advisor.catalog import Model
 
 NOT_COMMANDS = frozenset(
@@ -34,7 +36,7 @@ NOT_COMMANDS = frozenset(
 
 
 class Wizard(App[None]):
-    """Device, need, models, try: one screen a step, each kept as it is left."""
+    """Device, need, models, try, build, export: one screen a step, each kept as it is left."""
 
     TITLE = "slm-advisor"
     MODES = OPENERS
@@ -75,6 +77,7 @@ class Wizard(App[None]):
         self.models = models
         self._given = device
         self.set_reactive(Wizard.need, Need(offline=is_offline()))
+        self.built: dict[tuple[str, str], Built] = {}  # by model and quantization, as they were made or found
         self.opened: dict[str, StepScreen] = {}  # the steps that have been gone to
         self._ranker = Ranker(
             lambda work: self.run_worker(work, thread=True, group="ranking", exit_on_error=True),
@@ -134,6 +137,21 @@ class Wizard(App[None]):
     def choose(self, model: str) -> None:
         """The model whose deployment is looked at from now on; the screen that says so shows it itself."""
         self.set_reactive(Wizard.chosen, model)
+
+    def built_of(self, candidate: Candidate, out: Path | None = None) -> Built | None:
+        """The finished build of a candidate's variant: made in this session, or found in `out` or here."""
+        from advisor.build import build_folder
+        from advisor.tui.work.building import find_built
+
+        model, quant = candidate.model, candidate.variant.quant
+        built = self.built.get((model.id, quant))
+        if built is None or not built.file.is_file():
+            built = find_built(build_folder(model, quant, out or Path()))
+            if built is None:
+                self.built.pop((model.id, quant), None)
+            else:
+                self.built[model.id, quant] = built
+        return built
 
     @property
     def current(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from advisor.calibration_lab import Step
     from advisor.report.calibration import CalibrationDocument
     from advisor.trial import Trial
+    from advisor.tui.work.building import Plan
+    from advisor.tui.work.exporting import Pinned
     from advisor.tui.work.watching import Watching
     from profiles.conversation import Part
+    from quantize.build_steps import Progress
+    from quantize.manifest import Manifest
 
 
 @dataclass
@@ -97,3 +102,44 @@ class ChatEnded(Message):
 @dataclass
 class Watched(Message):
     reading: Watching
+
+
+@dataclass
+class BuildPlanned(Message):
+    plan: Plan
+
+
+@dataclass
+class BuildProgress(Message):
+    progress: Progress
+
+
+@dataclass
+class BuildDone(Message):
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass
+class BuildFailed(Message):
+    """Of planning or of building."""
+
+    problem: Problem | None  # None: it was stopped
+
+
+@dataclass
+class DeploymentPinned(Message):
+    pinned: Pinned
+
+
+@dataclass
+class PinningFailed(Message):
+    problem: Problem
+
+
+@dataclass
+class ExportsWritten(Message):
+    """Where they are; with a problem, nothing was written."""
+
+    paths: tuple[Path, ...]
+    problem: Problem | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # the first screen is painted before these are imported
     from advisor.target import Target
     from advisor.workload import Workload
     from profiles.device import Device
+    from quantize.manifest import Manifest
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,17 @@ class Problem(msgspec.Struct, frozen=True):
 
     message: str
     nearest: tuple[str, ...] = ()
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A finished build: its folder and what its manifest says."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def file(self) -> Path:
+        return self.folder / self.manifest.files[0].name
 
 
 class RuledOut(msgspec.Struct, frozen=True):

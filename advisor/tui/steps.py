@@ -33,6 +33,8 @@ STEPS = (
     Step("need", marked("Need"), "advisor.tui.screens.need", "NeedScreen"),
     Step("models", marked("Models"), "advisor.tui.screens.models", "ModelsScreen"),
     Step("try", marked("Try"), "advisor.tui.screens.trial", "TrialScreen"),
+    Step("build", marked("Build"), "advisor.tui.screens.build", "BuildScreen"),
+    Step("export", marked("Export"), "advisor.tui.screens.export", "ExportScreen"),
 )
 
 OPENERS: dict[str, str | Callable[[], Screen[Any]]] = {step.id: step.open for step in STEPS}

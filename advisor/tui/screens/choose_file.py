@@ -1,4 +1,4 @@
-"""Choosing a file by its path, which is completed while it is typed."""
+"""Choosing a file or a folder by its path, which is completed while it is typed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ SHOWN = 200
 
 
 class ChooseFile(Search):
-    """Gives the path of a file with one of the endings, None for none. `offered` are paths to begin with."""
+    """Gives the path of a file with one of the endings, None for none. `offered` are paths to begin with.
+
+    With `folders` the path may be that of a folder: enter takes what is typed, and opens what is marked.
+    """
 
     HELP = marked(
         "Type a path, or choose from the list: enter opens a folder and takes a file. The list shows what begins with "
@@ -32,11 +35,15 @@ class ChooseFile(Search):
     DEFAULT_CSS = """
     ChooseFile > .dialog { height: 80%; }
     ChooseFile OptionList { height: 1fr; }
+    ChooseFile #folders { color: $text-muted; height: auto; }
     ChooseFile #problem { color: $error; height: auto; }
     """
 
-    def __init__(self, title: str, endings: tuple[str, ...], offered: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, title: str, endings: tuple[str, ...], offered: tuple[str, ...] = (), *, folders: bool = False
+    ) -> None:
         super().__init__()
+        self._folders = folders
         self._title, self._endings, self._offered = title, endings, offered
 
     def compose(self) -> ComposeResult:
@@ -45,6 +52,12 @@ class ChooseFile(Search):
             yield Input(value="" if self._offered else f"{Path.cwd()}/", compact=True)
             yield OptionList(markup=False)
             yield Static("", id="problem", markup=False)
+            if self._folders:
+                yield Static(
+                    _("Enter takes the folder that is typed; down and enter open one of the list."),
+                    id="folders",
+                    markup=False,
+                )
         yield Footer(show_command_palette=False, compact=True)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -66,7 +79,11 @@ class ChooseFile(Search):
         if options.highlighted is not None:
             self._take(options.get_option_at_index(options.highlighted).id or "")
         else:
-            self._take(typed)
+            folder = Path(typed).expanduser()
+            if self._folders and typed.strip() and folder.is_dir():
+                self.dismiss(str(folder))
+            else:
+                self._take(typed)
 
     def _take(self, text: str) -> None:
         path = Path(text).expanduser()

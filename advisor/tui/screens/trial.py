@@ -268,9 +268,10 @@ class TrialScreen(StepScreen):
     def _files(self, candidate: Candidate) -> tuple[str, ...]:
         from advisor.local_files import files_of, usual_folders
 
-        return tuple(
-            str(path) for path in files_of(candidate.model, candidate.variant.quant, usual_folders())
-        )
+        model, quant = candidate.model, candidate.variant.quant
+        built = self.wizard.built_of(candidate)
+        paths = ([built.file] if built is not None else []) + list(files_of(model, quant, usual_folders()))
+        return tuple(dict.fromkeys(str(path) for path in paths))
 
     def _advice(self) -> str:
         found = self.wizard.ranking

@@ -13,18 +13,32 @@ from advisor.tui.widgets.grid import Grid
 from tests.advisor.tui.conftest import Open, answered, shown, until
 
 WORDS = {
-    "en": ("processor", "Task", "tokens/s", "nothing can be tried on it from here"),
-    "ja": ("プロセッサ", "用途", "トークン/秒", "ここからは試せません"),
+    "en": (
+        "processor",
+        "Task",
+        "tokens/s",
+        "nothing can be tried on it from here",
+        "Choose where",
+        "There is no file yet",
+    ),
+    "ja": (
+        "プロセッサ",
+        "用途",
+        "トークン/秒",
+        "ここからは試せません",
+        "重みの取得元",
+        "ファイルはまだありません",
+    ),
 }
 
 
 @pytest.mark.parametrize("code", ["en", "ja"])
 async def test_next_leads_from_the_device_to_the_last_step(code: str, wizard: Open) -> None:
-    """Four screens, each reached with n, each in the language that was asked for."""
+    """Six screens, each reached with n, each in the language that was asked for."""
     async with wizard(code=code).run_test(size=(80, 24)) as pilot:
         await answered(pilot)
         for words in WORDS[code]:
-            assert words in shown(pilot).replace("\n", ""), shown(pilot)
+            await until(pilot, lambda words=words: words in shown(pilot).replace("\n", ""))
             await pilot.press("n")
             await pilot.pause()
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from advisor.tui.steps import STEPS
 from tests.advisor.tui.conftest import Open, answered, until
 
 pytestmark = pytest.mark.skipif(
@@ -24,7 +25,7 @@ SIZES = {"80x24": (80, 24), "140x40": (140, 40)}
 
 @pytest.mark.parametrize("code", ["en", "ja"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("step", ["device", "need", "models", "try"])
+@pytest.mark.parametrize("step", ["device", "need", "models", "try", "build", "export"])
 def test_a_step_looks_as_it_did(
     step: str, size: str, code: str, wizard: Open, snap_compare: Callable[..., bool]
 ) -> None:
@@ -32,7 +33,7 @@ def test_a_step_looks_as_it_did(
 
     async def ready(pilot: Pilot[Any]) -> None:
         await answered(pilot)
-        await pilot.press({"device": "1", "need": "2", "models": "3", "try": "4"}[step])
+        await pilot.press(str(1 + [each.id for each in STEPS].index(step)))
         await pilot.pause(0.3)  # the plot waits until the cursor rests
 
     assert snap_compare(

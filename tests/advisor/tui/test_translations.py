@@ -110,7 +110,19 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 # A name of a widget, an action, a key, a style: one word in lower case, or a call of such.
 _NAME = re.compile(r"[-#.@\w]+(\(.*)?")
 _ALLOWED = frozenset(
-    {" GB", " GB/s", " GHz", " ms", "dim italic", "green+", "orange+", "Input, OptionList", " weights"}
+    {
+        " GB",
+        " GB/s",
+        " GHz",
+        " ms",
+        "dim italic",
+        "green+",
+        "orange+",
+        "Input, OptionList",
+        " weights",
+        "Ollama",
+        "LM Studio",
+    }
 )
 # Of these calls the arguments (from one place to another) are names in code.
 _NAMES_IN_CALLS = {"Binding": (0, 2), "Step": (2, 4), "cast": (0, 1), "TypeVar": (0, 1)}

@@ -1,0 +1,133 @@
+"""The last step: what is shown, copied and written, with and without a built file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from advisor.manifest import FILE_NAME, read_manifest
+from advisor.tui.screens.export import ExportScreen
+from quantize.manifest import FileNote, Manifest, ModelNote, RecipeNote, SourceNote, write_manifest
+from tests.advisor.tui.conftest import Open, answered, shown, until
+
+ROOM = {"size": (110, 40)}
+
+
+async def export_step(pilot: Pilot[Any]) -> ExportScreen:
+    """Choose SmolLM2-135M, and wait until it is pinned."""
+    await answered(pilot)
+    await pilot.press("3", "slash", *"smollm2-135m", "enter", "6")
+    await pilot.pause()
+    screen = pilot.app.screen
+    assert isinstance(screen, ExportScreen)
+    await until(pilot, lambda: screen._pinned is not None)
+    return screen
+
+
+@pytest.fixture
+async def built(wizard: Open, few: tuple[Any, ...], tmp_path: Path) -> Path:
+    """A folder as `build` leaves it in the working folder, for the variant that the wizard recommends."""
+    app = wizard()
+    async with app.run_test() as pilot:
+        await answered(pilot)
+        assert app.ranking is not None
+        (row,) = [row for row in app.ranking.rows if row.name == "SmolLM2-135M-Instruct"]
+    folder = tmp_path / f"{row.name}-{row.quant}"
+    folder.mkdir()
+    file = folder / f"{folder.name}.gguf"
+    file.write_bytes(b"weights")
+    manifest = Manifest(
+        tool_version="1",
+        built_at="2026-01-01T00:00:00Z",
+        model=ModelNote(name=row.name, id=row.model),
+        variant=row.quant,
+        files=(FileNote(name=file.name, bytes=7, sha256="a" * 64),),
+        bytes_by_type={"Q8_0": 7},
+        bits_per_weight=8.5,
+        source=SourceNote(kind="gguf", origin="local"),
+        recipe=RecipeNote(method="gguf", preset=row.quant),
+        tools={},
+    )
+    write_manifest(manifest, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [("en", "There is no file yet"), ("ja", "ファイルはまだありません")]
+)
+async def test_without_a_file_there_is_the_manifest_alone(
+    code: str, words: str, wizard: Open, tmp_path: Path
+) -> None:
+    """The manifest is written to the working folder; the ways that need a file say what is missing."""
+    async with wizard(code=code).run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        assert words in shown(pilot)
+        await pilot.press("w")
+        await until(pilot, lambda: (tmp_path / FILE_NAME).exists() and not screen._refused)
+        assert read_manifest(tmp_path).file is None
+        await pilot.press("down")
+        await pilot.pause()
+        assert "before there was a file" in shown(pilot)
+        assert not screen.check_action("copy", ())
+
+
+async def test_a_build_is_exported_beside_its_file(wizard: Open, built: Path) -> None:
+    """All five files are written there, and are what the core makes of the same manifest."""
+    from advisor.export import PROGRAMS, export
+
+    async with wizard().run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        assert "a" * 64 in shown(pilot)
+        await pilot.press("a")
+        await until(pilot, lambda: "Written" in screen._words)
+    pinned = read_manifest(built)
+    assert pinned.file is not None
+    assert pinned.file.sha256 == "a" * 64
+    for program in PROGRAMS:
+        one = export(pinned, program)
+        assert (built / one.name).read_text() == one.content
+
+
+async def test_each_way_is_shown_and_copied(wizard: Open, built: Path) -> None:
+    """What is on the screen is what goes to the clipboard."""
+    app = wizard()
+    async with app.run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        await pilot.press("c")
+        assert screen._pinned is not None
+        assert app.clipboard == screen._pinned.content.decode()
+        for words in ("exec llama-server", "PARAMETER num_ctx", "lms load", "LLAMA_ARG_MODEL"):
+            await pilot.press("down", "c")
+            await pilot.pause()
+            assert words in shown(pilot)
+            assert words in app.clipboard
+
+
+async def test_what_is_there_is_written_over_only_on_request(wizard: Open, built: Path) -> None:
+    """Somebody else's Modelfile is named, and stays until r."""
+    (built / "Modelfile").write_text("mine")
+    async with wizard().run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        await pilot.press("a")
+        await until(pilot, lambda: "Modelfile is there already" in screen._words.replace("\n", ""))
+        assert (built / "Modelfile").read_text() == "mine"
+        assert not (built / FILE_NAME).exists()
+        await pilot.press("r")
+        await until(pilot, lambda: "Written" in screen._words)
+        assert "FROM ./" in (built / "Modelfile").read_text()
+
+
+async def test_a_build_whose_file_has_another_size_is_refused(wizard: Open, built: Path) -> None:
+    """The core's sentence is shown, and the wizard stays."""
+    app = wizard()
+    async with app.run_test(**ROOM) as pilot:
+        await answered(pilot)
+        (built / f"{built.name}.gguf").write_bytes(b"others")
+        await pilot.press("3", "slash", *"smollm2-135m", "enter", "6")
+        await pilot.pause()
+        screen = pilot.app.screen
+        assert isinstance(screen, ExportScreen)
+        await until(pilot, lambda: "build it again" in screen._words)
