@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
@@ -76,13 +76,11 @@ class Engine:
     """One worker process and the questions it can be asked.
 
     A question waits `timeout_s` seconds for its answer, its own or else the engine's. One thread asks; `close`
-    may come from any thread, and ends the question under way. `started` is told the process of each worker before
-    it is asked anything, and so before it has loaded the engine: to put it under a limit.
+    may come from any thread, and ends the question under way.
     """
 
-    def __init__(self, timeout_s: float = 60.0, started: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, timeout_s: float = 60.0) -> None:
         self._timeout_s = timeout_s
-        self._started = started
         self._worker: _Worker | None = None
 
     def __enter__(self) -> Engine:
@@ -201,11 +199,6 @@ class Engine:
             return EngineFailure("refused", "the file's name is not valid UTF-8: give it another one")
         if self._worker is None:
             self._worker = _Worker()
-            try:
-                self._started(self._worker.pid)
-            except BaseException:
-                self.close()
-                raise
         try:
             reply = self._worker.ask(line, self._timeout_s if timeout_s is None else timeout_s)
         except BaseException:  # Ctrl-C above all: the worker may be deep in the engine, so it ends too
