@@ -13,25 +13,22 @@ from typing import Literal
 
 import msgspec
 
-from advisor.catalog import Variant, load_catalog
+from advisor.catalog import load_catalog
 from advisor.errors import AdvisorError, InvalidInputError
-from advisor.estimate import choose_place
 from advisor.evidence import Value
 from advisor.held_file import HeldFile
 from advisor.identify import ModelFile, identify
 from advisor.manifest import FILE_NAME, DeploymentManifest, Speeds, decode_manifest, read_manifest_bytes
-from advisor.memory import MemoryEstimate, Settings, estimate_memory
 from advisor.signing import BadSignatureError, signature_path, verify_signature
-from advisor.target import Place, Target
-from advisor.verify_checks import Check, Status, fidelity_checks, license_checks, limit, speed_checks, verdict
+from advisor.target import Target
+from advisor.verify_checks import Check, Status, fidelity_checks, license_checks, speed_checks, verdict
+from advisor.verify_estimate import Estimated, budget_check, estimate, memory_checks
 from advisor.verify_run import run, run_settings
 from profiles.engine.client import Engine
 from profiles.engine.protocol import EngineFailure, EngineVersion, MemoryQuestion
 from profiles.errors import EngineError
 from profiles.throughput import KV_TYPES, RunSettings
-from quantize.architecture import Architecture
 from quantize.errors import QuantizeError
-from quantize.types import parse_preset
 
 Mode = Literal["run", "estimate"]
 
@@ -63,13 +60,6 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-class _Estimated(msgspec.Struct, frozen=True, kw_only=True):
-    speeds: Speeds
-    memory: MemoryEstimate | None = None
-    place: Place | None = None
-    problem: str = ""
-
-
 def verify(
     plan: VerifyPlan,
     target_of: Callable[[DeploymentManifest], Target],
@@ -84,20 +74,9 @@ def verify(
     content = read_manifest_bytes(path)
     checks: list[Check] = []
     if plan.public_key is not None:
-        try:
-            verify_signature(content, plan.signature or signature_path(path), plan.public_key)
-        except BadSignatureError as error:
-            bad = Check(id="signature", title="Signature", status="fail", message=str(error))
-            return Verification(
-                manifest=str(path),
-                deployment=None,
-                mode="estimate",
-                verdict="fail",
-                exit_code=3,
-                checks=(bad,),
-                notes=("nothing of the manifest was believed, so nothing else was checked",),
-            )
-        checks.append(Check(id="signature", title="Signature", status="pass"))
+        checks.append(signature_check(plan, path, content, plan.public_key))
+        if checks[0].status == "fail":
+            return not_believed(path, checks[0])
     manifest = decode_manifest(content, str(path))
     target = target_of(manifest)
     notes: list[str] = []
@@ -106,12 +85,12 @@ def verify(
         same_file = all(check.status == "pass" for check in checks if check.id in ("file", "sha256"))
         if manifest.file is None:
             same_file = False
-        estimated = _estimate(manifest, file, target)
+        estimated = estimate(manifest, file, target)
         engine_name, measured, problem, missing = None, None, "", False
         if not plan.run:
-            checks += _memory_checks(estimated, target, None)
+            checks += memory_checks(estimated, target, None)
         elif held is None or (not same_file and manifest.file is not None):
-            checks += _memory_checks(estimated, target, None)
+            checks += memory_checks(estimated, target, None)
             problem = "nothing was run, since there is no file that may be run"
             checks.append(Check(id="run", title="Loads and answers", status="unknown", message=problem))
         else:
@@ -129,7 +108,7 @@ def verify(
     why = problem or estimated.problem or "it was neither measured nor estimated"
     checks += speed_checks(manifest.requires, speeds, why)
     if manifest.requires.max_memory_bytes is not None:
-        checks.append(_budget_check(manifest, measured, estimated))
+        checks.append(budget_check(manifest, measured, estimated))
     checks += fidelity_checks(manifest, same_file=same_file)
     checks += license_checks(manifest)
     status = verdict(tuple(checks))
@@ -146,6 +125,29 @@ def verify(
         measured=measured,
         estimated=estimated.speeds,
         notes=tuple(notes),
+    )
+
+
+def signature_check(plan: VerifyPlan, path: Path, content: bytes, public_key: Path) -> Check:
+    """Whether the manifest is signed by whom it should be. Raises InvalidInputError for a key that is none."""
+    check = Check(id="signature", title="Signature", status="pass")
+    try:
+        verify_signature(content, plan.signature or signature_path(path), public_key)
+    except BadSignatureError as error:
+        return msgspec.structs.replace(check, status="fail", message=str(error))
+    return check
+
+
+def not_believed(path: Path, signature: Check) -> Verification:
+    """The answer about a manifest whose signature does not hold."""
+    return Verification(
+        manifest=str(path),
+        deployment=None,
+        mode="estimate",
+        verdict="fail",
+        exit_code=3,
+        checks=(signature,),
+        notes=("nothing of the manifest was believed, so nothing else was checked",),
     )
 
 
@@ -235,106 +237,6 @@ def _model_check(file: ModelFile, manifest: DeploymentManifest) -> Check:
     return msgspec.structs.replace(check, status="unknown", message=message)
 
 
-# --- the estimate ---------------------------------------------------------------------------------------------
-
-
-def _estimate(manifest: DeploymentManifest, file: ModelFile | None, target: Target) -> _Estimated:
-    """Memory and speed on the target; `problem` says why there are none."""
-    from advisor.deployment_speed import deployment_speed
-    from advisor.load import make_load
-
-    workload, pinned = manifest.workload, manifest.settings
-    none = Speeds(n_prompt=workload.prompt_tokens, n_gen=workload.answer_tokens)
-    try:
-        place = choose_place(target, manifest.backend)
-        arch, variant = _subject(manifest, file)
-    except (AdvisorError, QuantizeError) as error:
-        return _Estimated(speeds=none, problem=str(error))
-    settings = Settings(
-        context_length=pinned.context_length,
-        type_k=pinned.type_k,
-        type_v=pinned.type_v,
-        micro_batch=pinned.micro_batch,
-        offload_layers=pinned.offload_layers,
-        threads=pinned.threads or place.processor.threads,
-        threads_batch=pinned.threads_batch,
-    )
-    memory = estimate_memory(arch, variant, settings, backend=place.processor.backend)
-    speed = deployment_speed(
-        arch,
-        make_load(
-            arch,
-            variant.read_bytes_by_type,
-            variant.output_bytes,
-            variant.tensor_bytes - (0 if arch.tied else variant.embedding_bytes),
-            settings.type_k,
-            settings.type_v,
-        ),
-        variant.bytes_by_type,
-        target,
-        place,
-        settings,
-        n_prompt=workload.prompt_tokens,
-        n_gen=workload.answer_tokens,
-        flash_attention=pinned.flash_attention,
-    )
-    speeds = msgspec.structs.replace(none, memory_bytes=memory.reserved)
-    if speed is None:
-        problem = "the bandwidth of the processor is not known, so no speed can be estimated"
-        return _Estimated(speeds=speeds, memory=memory, place=place, problem=problem)
-    speeds = msgspec.structs.replace(
-        speeds, pp_tokens_per_s=speed.pp, tg_tokens_per_s=speed.tg, ttft_s=speed.ttft_s
-    )
-    return _Estimated(speeds=speeds, memory=memory, place=place)
-
-
-def _subject(manifest: DeploymentManifest, file: ModelFile | None) -> tuple[Architecture, Variant]:
-    """Dimensions and sizes: the file's own, else the catalog's. Raises UnknownModelError, QuantizeError."""
-    if file is not None:
-        return file.architecture, file.variant
-    model = load_catalog().find(manifest.model.id)
-    if model.architecture is None:
-        raise InvalidInputError(f"the dimensions of {model.name} are not known")
-    return model.architecture, model.variant(parse_preset(manifest.variant))
-
-
-def _memory_checks(estimated: _Estimated, target: Target, found: Value | None) -> list[Check]:
-    """What it takes against the memory there is now, `found` in place of the estimate of the host's part."""
-    memory, place = estimated.memory, estimated.place
-    if memory is None or place is None:
-        message = estimated.problem
-        return [Check(id="memory", title="Memory there now", status="unknown", message=message)]
-    checks = []
-    on_card = place.processor.accelerator is not None
-    own = Value(memory.accelerator_bytes, memory.accelerator_low_bytes, memory.accelerator_high_bytes)
-    if on_card and place.memory_bytes is not None:
-        checks.append(
-            limit("accelerator-memory", "Accelerator memory", "at most", place.memory_bytes, own, "bytes")
-        )
-    host = found or (
-        memory.reserved
-        if place.shared or not on_card
-        else Value(memory.host_bytes, memory.host_low_bytes, memory.host_high_bytes)
-    )
-    if target.host_bytes is None:
-        message = "the memory of this device is not known"
-        checks.append(Check(id="memory", title="Memory there now", status="unknown", message=message))
-    else:
-        checks.append(limit("memory", "Memory there now", "at most", target.host_bytes, host, "bytes"))
-    return checks
-
-
-def _budget_check(manifest: DeploymentManifest, measured: Speeds | None, estimated: _Estimated) -> Check:
-    """The memory budget against what the process had resident; on a card, against the estimate of both parts."""
-    found = estimated.speeds.memory_bytes
-    if measured is not None and measured.memory_bytes is not None and manifest.backend == "cpu":
-        found = measured.memory_bytes
-    most = manifest.requires.max_memory_bytes
-    assert most is not None
-    field = "max_memory_bytes"
-    return limit("memory-budget", "Memory budget", "at most", most, found, "bytes", requirement=field)
-
-
 # --- the run --------------------------------------------------------------------------------------------------
 
 
@@ -343,7 +245,7 @@ def _run(
     manifest: DeploymentManifest,
     held: HeldFile,
     file: ModelFile | None,
-    estimated: _Estimated,
+    estimated: Estimated,
     target: Target,
     checks: list[Check],
     notes: list[str],
@@ -359,7 +261,7 @@ def _run(
             missing = version.kind == "missing"
             status: Status = "unknown" if missing else "fail"
             checks.append(Check(id="engine", title="Engine", status=status, message=version.message))
-            checks += _memory_checks(estimated, target, None)
+            checks += memory_checks(estimated, target, None)
             return None, None, "nothing was run: the engine gave no answer", missing
         name = f"llama-cpp-python {version.package}"
         if manifest.engine is not None and not manifest.engine.startswith(f"{name} "):
@@ -367,10 +269,10 @@ def _run(
         if settings.gpu_layers and manifest.backend not in gpu_backends(version):
             message = f"it was pinned to run by {manifest.backend}, which this engine does not drive"
             checks.append(Check(id="engine", title="Engine", status="fail", message=message, found=name))
-            checks += _memory_checks(estimated, target, None)
+            checks += memory_checks(estimated, target, None)
             return name, None, "nothing was run: the engine does not drive the accelerator", False
         checks.append(Check(id="engine", title="Engine", status="pass", found=_words(version)))
-        before = _memory_checks(estimated, target, _asked(engine, held, manifest, file, settings, estimated))
+        before = memory_checks(estimated, target, _asked(engine, held, manifest, file, settings, estimated))
         if verdict(tuple(before)) == "fail":
             checks += before
             problem = "nothing was run: it does not fit into the memory there is now"
@@ -394,7 +296,7 @@ def _run(
             return name, None, f"the run failed: {message}", False
     peak = ran.speeds.memory_bytes
     # It fitted, since it ran: what was resident says more than the estimate.
-    checks += _memory_checks(estimated, target, peak if manifest.backend == "cpu" else None)
+    checks += memory_checks(estimated, target, peak if manifest.backend == "cpu" else None)
     checks.append(Check(id="run", title="Loads and answers", status="pass"))
     notes += ran.notes
     return name, ran.speeds, ran.problem or "", False
@@ -410,7 +312,7 @@ def _asked(
     manifest: DeploymentManifest,
     file: ModelFile | None,
     settings: RunSettings,
-    estimated: _Estimated,
+    estimated: Estimated,
 ) -> Value | None:
     """What the engine itself says it would allocate on the host, with the estimate's overhead. Only for a CPU."""
     if settings.gpu_layers or file is None or estimated.memory is None:

@@ -24,7 +24,7 @@ def verification_text(result: Verification) -> str:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    ran = "measured here" if result.mode == "run" else "by estimate only: nothing was run"
+    ran = "measured" if result.mode == "run" else "by estimate only: nothing was run"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("check", no_wrap=True)
