@@ -45,7 +45,7 @@ def recommend(models: Iterable[Model], target: Target, workload: Workload) -> Re
     """
     models = tuple(models)
     check_licenses(workload.licenses, models)
-    _check_families(workload.families, models)
+    check_families(workload.families, models)
     _check_languages(workload.languages, models)
     ranked: list[Candidate] = []
     excluded: list[Exclusion] = []
@@ -100,7 +100,11 @@ def _order(candidate: Candidate) -> tuple[int, float, str]:
     return (*sort_key(candidate.score.total, tg), candidate.model.id)
 
 
-def _check_families(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
+def check_families(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
+    """Refuse a family that no model of the catalog has.
+
+    Raises InvalidInputError with the families there are.
+    """
     from advisor.catalog import family_matches
 
     families = sorted({model.family for model in models})
