@@ -15,7 +15,7 @@ import msgspec
 from advisor.catalog import family_matches
 from advisor.licenses import allows_license
 from advisor.names import canonical
-from profiles.text import amount, count
+from profiles.text import amount
 from quantize.errors import QuantizeError
 from quantize.types import parse_preset
 
@@ -163,13 +163,13 @@ def _checks(policy: Policy, facts: Facts) -> list[tuple[Rule, str, str, bool]]:
     if policy.quantizations is not None:
         allowed = _preset(facts.quant) in {_preset(name) for name in policy.quantizations}
         checks.append(("quantizations", " or ".join(policy.quantizations), facts.quant, not allowed))
-    size = f"{count(facts.parameters)} parameters"
+    size = f"{facts.parameters:,} parameters"
     if policy.min_parameters is not None:
         small = facts.parameters < policy.min_parameters
-        checks.append(("min_parameters", f"{count(policy.min_parameters)} parameters and more", size, small))
+        checks.append(("min_parameters", f"{policy.min_parameters:,} parameters and more", size, small))
     if policy.max_parameters is not None:
         large = facts.parameters > policy.max_parameters
-        checks.append(("max_parameters", f"{count(policy.max_parameters)} parameters at most", size, large))
+        checks.append(("max_parameters", f"{policy.max_parameters:,} parameters at most", size, large))
     if policy.max_file_bytes is not None:
         has = facts.file_bytes
         file = "a file of a size that is not known" if has is None else f"a file of {amount(has)}"
@@ -177,7 +177,7 @@ def _checks(policy: Policy, facts: Facts) -> list[tuple[Rule, str, str, bool]]:
         checks.append(("max_file_bytes", most, file, has is None or has > policy.max_file_bytes))
     if policy.max_perplexity_increase is not None:
         lost, most_lost = facts.perplexity_increase, policy.max_perplexity_increase
-        loss = _UNKNOWN if lost is None else f"one of {lost:.2%}, as far as is known"
+        loss = _UNKNOWN if lost is None else f"one of up to {lost:.2%}"
         broken = lost is None or not lost <= most_lost
         checks.append(("max_perplexity_increase", f"a perplexity increase of {most_lost:.2%}", loss, broken))
     if policy.offline_only:
