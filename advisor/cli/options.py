@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from advisor.catalog import Model
+    from advisor.ruling import Ruling
     from advisor.target import Target
     from advisor.workload import Workload
     from profiles.device import Device
@@ -21,6 +22,9 @@ via_option = click.option(
     "--via",
     metavar="COMMAND",
     help="The machine that this command gives a shell on: 'ssh host', 'adb shell', 'docker exec box'.",
+)
+policy_option = click.option(
+    "--policy", metavar="FILE.toml", help="Only what this policy allows (docs/how-to/policy.md)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -61,6 +65,24 @@ def target_of(
         raise NotEnoughEvidenceError(
             f"{error} ('slm-advisor profile --via … --json' writes one to start from)"
         ) from None
+
+
+def ruling_of(policy: str | None) -> Ruling | None:
+    """What the file of --policy says of the catalog today; None without one.
+
+    Raises InvalidInputError, with the file and the key, for a policy with a mistake in it.
+    """
+    if policy is None:
+        return None
+    import datetime
+
+    from advisor.catalog import load_catalog
+    from advisor.policy_file import check_names, load_policy
+    from advisor.ruling import Ruling
+
+    loaded = load_policy(policy)
+    check_names(loaded, load_catalog().models, policy)
+    return Ruling(loaded, datetime.date.today())
 
 
 def device_over(via: str) -> Device:

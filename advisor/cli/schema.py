@@ -32,11 +32,12 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "verification": ("advisor.verify", "Verification"),
     "probe": ("advisor.report.probe_documents", "ProbeDocument"),
     "ledger": ("advisor.report.ledger_documents", "LedgerDocument"),
+    "policy": ("advisor.policy", "Policy"),
     "device": ("profiles.device", "Device"),
     "error": ("advisor.report.documents", "ErrorDocument"),
 }
 # What is printed or read without the envelope.
-BARE = frozenset({"estimate-row", "estimate-line", "estimate-error-line"})
+BARE = frozenset({"estimate-row", "estimate-line", "estimate-error-line", "policy"})
 
 
 @click.command(epilog="Example: slm-advisor schema recommendation > recommendation.schema.json")
