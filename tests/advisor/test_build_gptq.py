@@ -282,6 +282,30 @@ def test_a_build_gives_a_checkpoint_its_manifest_and_what_it_cost(
 
 @needs_gptq
 @pytest.mark.slow
+def test_weights_come_from_the_hub_and_their_commit_is_pinned(
+    call: Call, serve: Serve, tiny: Path, tmp_path: Path
+) -> None:
+    """The repository has a GGUF too, which is passed by."""
+    files = {path.name: path.read_bytes() for path in tiny.iterdir()}
+    hub = serve({"acme/Two-Blocks": Repo({**files, "Two-Blocks-F16.gguf": b"not for GPTQ"})})
+    (own,) = (tmp_path / "data" / "slm-advisor" / "catalog").glob("*.toml")
+    text = own.read_text()
+    assert f'weights = "{tiny}"' in text
+    own.write_text(text.replace(f'weights = "{tiny}"', 'weights = "acme/Two-Blocks"'))
+    load_catalog.cache_clear()
+    code, _, err = call("build", f"Two-Blocks:{TINY}", "--out", tmp_path / "out", "--no-fidelity")
+    assert code == 0, err
+    manifest = read_manifest(tmp_path / "out" / f"Two-Blocks-{TINY}")
+    assert manifest.source.repository == "acme/Two-Blocks"
+    assert manifest.source.revision == hub.repos["acme/Two-Blocks"].commit
+    assert not hub.gets("Two-Blocks-F16.gguf")
+    built = tmp_path / "out" / f"Two-Blocks-{TINY}"
+    assert (built / "tokenizer.json").is_file() or (built / "tokenizer.model").is_file()
+    assert not any(path.is_symlink() for path in built.iterdir())
+
+
+@needs_gptq
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_build_that_is_killed_leaves_no_checkpoint_and_no_process(
     tiny: Path, tmp_path: Path, number: signal.Signals
