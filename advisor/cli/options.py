@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from advisor.target import Target
     from advisor.workload import Workload
     from profiles.device import Device
+    from quantize.gptq_recipe import GptqRecipe
 
 device_option = click.option(
     "--device",
@@ -100,17 +101,37 @@ def refuse_two_devices(device: str | None, via: str | None) -> None:
         raise click.UsageError("give --device or --via, not both", click.get_current_context())
 
 
+def split_gptq(text: str) -> tuple[Model, GptqRecipe] | None:
+    """The model and recipe that MODEL:GPTQ-… names; None where the quantization is no GPTQ.
+
+    Raises UnknownModelError, and UnknownPresetError for a recipe that does not exist.
+    """
+    from advisor.catalog import load_catalog
+    from quantize.gptq_recipe import is_gptq, parse_gptq
+
+    head, _, tail = text.rpartition(":")
+    if not head or not is_gptq(tail):
+        return None
+    return load_catalog().find(head), parse_gptq(tail)
+
+
 def split_model(text: str) -> tuple[Model, str | None]:
     """The model and quantization that MODEL[:QUANT] names.
 
     An Ollama name has a colon of its own ("qwen2.5:7b"), so the last part counts as a quantization only if it
-    is one. Raises UnknownModelError with the nearest names.
+    is one. Raises UnknownModelError with the nearest names, InvalidInputError for a GPTQ variant.
     """
     from advisor.catalog import load_catalog
-    from advisor.errors import UnknownModelError
+    from advisor.errors import InvalidInputError, UnknownModelError
     from quantize.errors import QuantizeError
     from quantize.types import parse_preset
 
+    if (gptq := split_gptq(text)) is not None:
+        model, recipe = gptq
+        raise InvalidInputError(
+            f"{model.name}:{recipe} can be built ('slm-advisor build {model.name}:{recipe}') but not estimated or run "
+            f"here: its readers are transformers and vLLM; give a GGUF quantization, as in {model.name}:Q4_K_M"
+        )
     catalog = load_catalog()
     head, colon, tail = text.rpartition(":")
     if not colon:
