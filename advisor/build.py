@@ -13,7 +13,11 @@ from profiles.engine.client import Engine
 from profiles.throughput import require
 from quantize.architecture import tensors
 from quantize.build import Order
+from quantize.build_gptq import GptqOrder
+from quantize.errors import SourceError
 from quantize.gguf import RESIZED_BY_IMATRIX, WITHOUT_IMATRIX, ExpectedTensor, Recipe
+from quantize.gptq import GptqPlan, plan_gptq, plan_gptq_of
+from quantize.gptq_recipe import GptqRecipe
 from quantize.manifest import ModelNote
 from quantize.sources.find import find_ready, find_source
 from quantize.sources.source import Source
@@ -89,6 +93,42 @@ def make_order(
 def build_folder(model: Model, preset: str, out: Path) -> Path:
     """Where a build goes that is made in `out`."""
     return out / f"{model.name}-{preset}"
+
+
+def make_gptq_order(
+    model: Model, recipe: GptqRecipe, options: BuildOptions, *, tool_version: str
+) -> GptqOrder:
+    """As `make_order`, for a GPTQ checkpoint, whose source are always safetensors. Raises SourceError, HubError."""
+    source = find_source(options.source, weights=model.weights, revision=options.revision)
+    if source.kind != "safetensors":
+        raise SourceError(
+            f"GPTQ starts from safetensors, and {source.describe()} is none: give --source the folder "
+            "with config.json, the tokenizer and the safetensors"
+        )
+    return GptqOrder(
+        model=ModelNote(name=model.name, id=model.id, license=model.license or source.license),
+        parameters=model.parameters,
+        target=build_folder(model, str(recipe), options.out),
+        source=source,
+        recipe=recipe,
+        calibration_text=options.calibration or CALIBRATION,
+        fidelity_text=(options.text or HELD_OUT) if options.measure_fidelity else None,
+        threads=options.threads,
+        replace=options.replace,
+        tool_version=tool_version,
+    )
+
+
+def plan_gptq_order(order: GptqOrder, model: Model) -> GptqPlan:
+    """What the quantization would take: from the headers of a folder that is here, else from the catalog's dimensions.
+
+    Raises InvalidModelError and GptqError for what GPTQ does not take, NotEnoughEvidenceError where neither is known.
+    """
+    if order.source.path is not None:
+        return plan_gptq(order.source.path, order.recipe)
+    if model.architecture is None:
+        raise NotEnoughEvidenceError(f"{model.name}: {model.unsupported or 'its tensors are not known'}")
+    return plan_gptq_of(model.name, model.architecture, order.recipe)
 
 
 def expected_tensors(model: Model, preset: str, engine: Engine) -> dict[str, ExpectedTensor]:

@@ -21,6 +21,7 @@ from profiles.calibration import BackendCalibration, KindCost, ThreadRate, TypeR
 from quantize.types import TENSOR_TYPES
 
 _LEAST_S = 1e-9
+MOST_BATCH_SHARE = 20.0  # of what a batch costs beside its tokens, in units of reading the weights once
 _SHORTEST_SHARE = 0.1  # of a measured time that matrices take at least, whatever noise says
 
 
@@ -136,7 +137,6 @@ class Base(msgspec.Struct, frozen=True):
     token_s: float
     block_s: float
     element_s: float
-    batch_share: float
 
 
 def fit_base(
@@ -162,23 +162,33 @@ def fit_base(
         row_s = 0.5 * (row_s + max(0.0, left / short_rows.rows))
         # A few blocks fit into a cache, so that of their matrices only the rows count as elsewhere.
         token_s = max(0.0, few_s - few.blocks * narrow_s / narrow.blocks)
-    share = _batch_share(wide, wide_s)
-    n, w = (
-        timing.prompt_s - attention.prompt_token_s(timing) - share * timing.token_s / timing.n_prompt
-        for timing in (narrow, wide)
-    )
+    n, w = (_prompt_token_s(timing, attention) for timing in (narrow, wide))
     elements = [timing.elements for timing in (narrow, wide)]
     determinant = elements[0] * wide.prompt_weights - elements[1] * narrow.prompt_weights
     element_s = max(0.0, (n * wide.prompt_weights - w * narrow.prompt_weights) / determinant)
     element_s = min(element_s, (1 - _SHORTEST_SHARE) * n / elements[0])
-    return Base(token_s, block_s, element_s, share), row_s
+    return Base(token_s, block_s, element_s), row_s
 
 
-def _batch_share(timing: Timing, reading_s: float) -> float:
-    """What a batch costs beside its tokens, in units of reading all weights once."""
-    if not timing.short_prompt:
+def _batch_s(timing: Timing, attention: Attention) -> float:
+    """What a batch costs beside its tokens: the straight line through a short and a long prompt, at no tokens.
+
+    Some kernels unpack the weights once for a batch, which may take as long as hundreds of its tokens.
+    """
+    more = timing.n_prompt - timing.short_prompt
+    if not timing.short_prompt or more <= 0:
         return 0.0
-    return min(1.0, max(0.0, (timing.short_s - timing.short_prompt * timing.prompt_s) / reading_s))
+    short = msgspec.structs.replace(timing, n_prompt=timing.short_prompt)
+    long_s = timing.n_prompt * (timing.prompt_s - attention.prompt_token_s(timing))
+    short_s = timing.short_s - timing.short_prompt * attention.prompt_token_s(short)
+    slope = (long_s - short_s) / more
+    return min(max(0.0, short_s - timing.short_prompt * slope), 0.9 * timing.short_s)
+
+
+def _prompt_token_s(timing: Timing, attention: Attention) -> float:
+    """Seconds of a prompt's token without attention, and without its share of what the batch costs."""
+    batch_s = _batch_s(timing, attention)
+    return timing.prompt_s - batch_s / timing.n_prompt - attention.prompt_token_s(timing)
 
 
 def fit_type(
@@ -196,14 +206,14 @@ def fit_type(
         determinant = short_rows.rows * wide.bytes_ - wide.rows * short_rows.bytes_
         row_s = max(0.0, (short * wide.bytes_ - decode * short_rows.bytes_) / determinant)
         row_s = min(row_s, (1 - _SHORTEST_SHARE) * decode / wide.rows)
-    batch_s = base.batch_share * decode / wide.n_prompt
-    prompt = wide.prompt_s - batch_s - attention.prompt_token_s(wide) - wide.elements * base.element_s
+    prompt = _prompt_token_s(wide, attention) - wide.elements * base.element_s
     prompt = max(prompt, _SHORTEST_SHARE * wide.prompt_s)
     return TypeRate(
         type=name,
         decode_bytes_per_s=wide.bytes_ / (decode - wide.rows * row_s),
         row_s=row_s,
         prompt_weights_per_s=wide.prompt_weights / prompt,
+        batch_share=min(MOST_BATCH_SHARE, _batch_s(wide, attention) / decode),
     )
 
 
@@ -223,8 +233,7 @@ def fit_kind(kind: str, timing: Timing, rate: TypeRate, base: Base, attention: A
     others = timing.blocks - (count if kind != "experts" else 0)
     matrices = sum(group_s(timing.load, group, rate) for group in timing.load.weights if group.type != "F32")
     left = timing.token_s - attention.token_s(timing) - base.token_s - matrices
-    prompt = timing.prompt_s - attention.prompt_token_s(timing) - timing.elements * base.element_s
-    prompt -= base.batch_share * timing.token_s / timing.n_prompt
+    prompt = _prompt_token_s(timing, attention) - timing.elements * base.element_s
     multiplied = timing.prompt_weights / rate.prompt_weights_per_s
     state = timing.load.state_bytes
     if not state:
@@ -267,6 +276,7 @@ def derived(measured: Sequence[TypeRate], processor: Processor) -> tuple[TypeRat
                 * (TENSOR_TYPES[name].bits_per_weight / TENSOR_TYPES[near].bits_per_weight),
                 row_s=own[near].row_s,
                 prompt_weights_per_s=own[near].prompt_weights_per_s * (prompt_s / prompt),
+                batch_share=own[near].batch_share,
                 derived_from=near,
             )
         )
@@ -309,7 +319,6 @@ def backend_calibration(
         token_s=base.token_s,
         block_s=base.block_s,
         element_s=base.element_s,
-        batch_share=base.batch_share,
         head_s=attention.head_s,
         attention_s_per_flop=attention.flop_s,
         cache_s_per_byte=attention.byte_s,

@@ -22,7 +22,12 @@ _BLOCKS = 251  # sampled of each type
 _DEPTH = 2048  # tokens in the filled cache
 _PROMPT_S, _TOKENS_S = 0.15, 0.08  # one repetition of each test takes about this long
 _LONG_PROMPT_S = 0.4  # of a model that an overhead is told by: a small difference of large numbers
-_PROMPTS, _GENERATIONS = 3, 5  # repetitions
+_PROMPTS, _GENERATIONS = 2, 5  # repetitions
+_FEWEST, _MOST = (
+    128,
+    512,
+)  # tokens of a prompt: with fewer, what a batch costs by itself is a part of the rate
+_SHORT = 16  # tokens of the prompt that tells what a batch costs
 _ROUNDS, _SPREAD = 3, 1.15  # of repetitions, as long as they differ by more than this
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)
@@ -80,7 +85,7 @@ class Lab:
     def measure(
         self, model: CalibrationModel, what: str, *, prompt: bool = True, long: bool = False
     ) -> Timing:
-        """Write, load and time a model on an empty cache; `long`: with longer prompts, and with a very short one."""
+        """Write, load and time a model on an empty cache; `long`: with longer prompts."""
         began = self.now()
         if began + self._slowest_s > self.deadline:
             raise OutOfTimeError
@@ -108,17 +113,19 @@ class Lab:
     def run(self, *, prompt: bool = True, long: bool = False) -> Timing:
         """Medians of some repetitions on an empty cache, each of as many tokens as take a fraction of a second."""
         self._open(1024)
-        self._test(16, 1)  # the first run touches all memory
-        first = self._test(16, 2)
+        self._test(_SHORT, 1)  # the first run touches all memory
+        first = self._test(_SHORT, 2)
         seconds = _LONG_PROMPT_S if long else _PROMPT_S
-        n_prompt = _power_of_two(seconds / (_known(first.prompt_s) / 16), 16, 512) if prompt else 16
+        n_prompt = _SHORT
+        if prompt:
+            n_prompt = _power_of_two(seconds / (_known(first.prompt_s) / _SHORT), _FEWEST, _MOST)
         n_gen = min(32, max(4, int(_TOKENS_S / (_known(first.gen_s) / 2))))
         self._n_prompt = n_prompt
         timing = self._repeat(n_prompt, n_gen, 0, _PROMPTS if prompt else 1)
-        if not long:
+        if not prompt:
             return timing
-        few_s = self._typical(lambda: self._test(8, 0).prompt_s, _PROMPTS)
-        return msgspec.structs.replace(timing, short_prompt=8, short_s=few_s)
+        short_s = self._typical(lambda: self._test(_SHORT, 0).prompt_s, _PROMPTS)
+        return msgspec.structs.replace(timing, short_prompt=_SHORT, short_s=short_s)
 
     def measure_deep(self) -> Timing:
         """The loaded model again, with a filled cache."""

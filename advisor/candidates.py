@@ -42,6 +42,7 @@ Constraint = Literal[
     "accelerator memory",  # bytes
     "decode speed",  # tokens per second
     "first token",  # seconds
+    "policy",  # of the organization
     "no estimate",  # the device's numbers do not suffice for one
 ]
 

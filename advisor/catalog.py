@@ -95,6 +95,8 @@ class Model(msgspec.Struct, frozen=True, omit_defaults=True):
     sources: dict[str, str] = {}
     """Fact -> key of `Catalog.sources`."""
     variants: tuple[Variant, ...] = ()
+    body_weights: int | None = None
+    """Weights of the blocks; None where the F16 variant says it, which a policy may have taken out."""
 
     @property
     def own(self) -> bool:

@@ -6,7 +6,7 @@ The running is handed in, so that the loop itself is pure and can be tried witho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ from advisor.measurements import Measurement
 from advisor.recommend import Recommendation, recommend
 from advisor.target import Target
 from advisor.workload import Workload
+
+if TYPE_CHECKING:
+    from advisor.ruling import Ruling
 
 PROBES_PER_CANDIDATE = 2  # a list whose head keeps changing is given up after this many probes a place
 
@@ -64,6 +67,7 @@ def confirm(
     run: Run,
     *,
     report: Callable[[Candidate, int, int], None] = lambda *_: None,
+    ruling: Ruling | None = None,
 ) -> Confirmed:
     """Run the first `count` candidates and rank again, until the first `count` of the list have all been run.
 
@@ -75,7 +79,7 @@ def confirm(
     done: list[Confirmation] = []
     tried: set[tuple[str, str]] = set()
     while True:
-        ranked = recommend(models, target, workload)
+        ranked = recommend(models, target, workload, ruling=ruling)
         candidate = next((c for c in ranked.ranked[:count] if _open(c, tried)), None)
         if candidate is None or len(done) >= PROBES_PER_CANDIDATE * count:
             return Confirmed(

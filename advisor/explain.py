@@ -221,6 +221,8 @@ def describe(shortfall: Shortfall) -> str:
             return _("llama.cpp cannot run it: {reason}").format(reason=_(reason))
         case "dimensions":
             return _("its dimensions are not certain: {reason}").format(reason=_(reason))
+        case "policy":
+            return reason
         case "no estimate":
             return _("no estimate: {reason}").format(reason=_(reason))
 
@@ -245,11 +247,7 @@ def _changes(model: Model, quant: str | None, target: Target, workload: Workload
     if quant is not None:
         lower = _largest_that_fits(model, quant, target, workload)
         if lower is not None:
-            yield Change(
-                change="quant",
-                value=lower,
-                message=_("use {quant} instead of {other}").format(quant=lower, other=quant),
-            )
+            yield other_quant(lower, quant)
     shorter = workload.context_length // 2
     while shorter >= workload.prompt_tokens + workload.answer_tokens:
         if _fits(model, quant, target, _with(workload, context_length=shorter)):
@@ -294,6 +292,11 @@ def _together(
             yield _later(shortfall.available)
         if shortfall.constraint == "download":
             yield _heavier(chosen.variant.file_bytes)
+
+
+def other_quant(quant: str, instead_of: str) -> Change:
+    message = _("use {quant} instead of {other}").format(quant=quant, other=instead_of)
+    return Change(change="quant", value=quant, message=message)
 
 
 def _shorter(tokens: int) -> Change:

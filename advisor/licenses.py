@@ -16,12 +16,14 @@ CLASSES: dict[str, frozenset[str]] = {
 
 def allows(model: Model, wanted: tuple[str, ...]) -> bool:
     """True if the model's licence is of a wanted class or is one of those named; unknown licences are not."""
-    if model.license is None:
+    return allows_license(model.license, model.license_class, wanted)
+
+
+def allows_license(name: str | None, class_: str | None, wanted: tuple[str, ...]) -> bool:
+    """The same for a licence by its name and class."""
+    if name is None:
         return False
-    for word in wanted:
-        if model.license_class in CLASSES.get(word.lower(), ()) or word.lower() == model.license.lower():
-            return True
-    return False
+    return any(class_ in CLASSES.get(word.lower(), ()) or word.lower() == name.lower() for word in wanted)
 
 
 def check_licenses(wanted: tuple[str, ...], models: Iterable[Model]) -> None:

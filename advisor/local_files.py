@@ -42,14 +42,25 @@ def files_of(model: Model, quant: str, folders: Sequence[Path]) -> tuple[Path, .
 
     Reads folders only, no file.
     """
-    names = {canonical(name) for name in (model.name, model.id.rpartition("/")[2])}
-    found: dict[Path, None] = {}
-    for folder in folders:
-        for path in _gguf_files(folder):
-            stem = path.stem
-            if quant.lower() in stem.lower() and any(name in canonical(stem) for name in names):
-                found[path] = None
-    return tuple(found)
+    return Shelf(folders).files_of(model, quant)
+
+
+class Shelf:
+    """The GGUF files in some folders, listed once and looked up by model and quantization as `files_of` does."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        paths = dict.fromkeys(path for folder in folders for path in _gguf_files(folder))
+        self._files = [(path, path.stem.lower(), canonical(path.stem)) for path in paths]
+
+    def files_of(self, model: Model, quant: str) -> tuple[Path, ...]:
+        """Files whose names say that they are this model at this quantization."""
+        names = {canonical(name) for name in (model.name, model.id.rpartition("/")[2])}
+        word = quant.lower()
+        return tuple(
+            path
+            for path, stem, spelled in self._files
+            if word in stem and any(name in spelled for name in names)
+        )
 
 
 def _gguf_files(folder: Path) -> Iterator[Path]:

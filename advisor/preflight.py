@@ -24,10 +24,13 @@ from profiles.engine.client import Engine
 from profiles.text import amount
 from profiles.throughput import require
 from quantize.build import Order
+from quantize.build_gptq import GptqOrder
 from quantize.build_steps import Stage
 from quantize.errors import NoRoomError, TooLittleMemoryError
 from quantize.fidelity import CONTEXT, ROWS_AT_ONCE, free_bytes
 from quantize.gguf import ExpectedTensor
+from quantize.gptq import GptqPlan
+from quantize.gptq_fidelity import comparing_bytes
 from quantize.sources.settings import hub_settings
 from quantize.types import TENSOR_TYPES
 
@@ -37,6 +40,7 @@ _BYTES_PER_TOKEN = (3.0, 4.5)  # of a text of prose and code, with vocabularies 
 _QUANTIZE_FACTOR = (0.8, 2.0)  # real weights and importance against the sample; reading and writing
 _PROCESS_BYTES = 150_000_000  # of a worker: Python, the engine, its threads
 _IMATRIX_BYTES = 32 << 20
+_GPTQ_FACTOR = (0.5, 2.0)  # as rough as `plan_gptq` says it is
 _KEPT_FREE = 64 << 20  # that a disk keeps for others
 
 
@@ -84,6 +88,32 @@ def preflight(order: Order, model: Model, target: Target, engine: Engine) -> Pre
     full = 2 * sum(tensor.elements for tensor in order.expected.values())
     converted = full if order.source.kind == "safetensors" else 0
     stages = tuple(_stages(order, model, target, engine, full))
+    return _needs(
+        stages,
+        order,
+        disk_bytes=converted + result + (_IMATRIX_BYTES if order.has_imatrix else 0),
+        result_bytes=result,
+    )
+
+
+def preflight_gptq(order: GptqOrder, plan: GptqPlan) -> Preflight:
+    """What the build of `order` needs, by the plan of its quantization."""
+    low, high = _GPTQ_FACTOR
+    seconds = Span(plan.seconds, low * plan.seconds, high * plan.seconds)
+    stages = [
+        StageNeed(stage="source", seconds=None, memory_bytes=_PROCESS_BYTES),
+        StageNeed(stage="quantize", seconds=seconds, memory_bytes=plan.memory_bytes),
+    ]
+    if order.fidelity_text is not None:
+        memory = comparing_bytes(order.parameters, plan.checkpoint_bytes, plan.vocabulary)
+        stages.append(StageNeed(stage="fidelity", seconds=None, memory_bytes=memory))
+    return _needs(tuple(stages), order, disk_bytes=plan.disk_bytes, result_bytes=plan.checkpoint_bytes)
+
+
+def _needs(
+    stages: tuple[StageNeed, ...], order: Order | GptqOrder, *, disk_bytes: int, result_bytes: int
+) -> Preflight:
+    """The stages, what their source still has to bring, and what is free where the build writes."""
     out = _existing(order.target.parent)
     cache = hub_settings().cache if order.source.origin == "hub" else None
     return Preflight(
@@ -91,15 +121,15 @@ def preflight(order: Order, model: Model, target: Target, engine: Engine) -> Pre
         download_bytes=order.source.download_bytes,
         cache=str(cache) if cache else None,
         cache_free_bytes=shutil.disk_usage(_existing(cache)).free if cache else None,
-        disk_bytes=converted + result + (_IMATRIX_BYTES if order.has_imatrix else 0),
+        disk_bytes=disk_bytes,
         disk_free_bytes=shutil.disk_usage(out).free,
-        result_bytes=result,
+        result_bytes=result_bytes,
         memory_bytes=max(need.memory_bytes for need in stages),
         memory_free_bytes=free_bytes(),
     )
 
 
-def check_preflight(needs: Preflight, order: Order) -> None:
+def check_preflight(needs: Preflight, order: Order | GptqOrder) -> None:
     """Raise NoRoomError or TooLittleMemoryError for a build that would run into a wall."""
     out = _existing(order.target.parent)
     disk = needs.disk_bytes + _KEPT_FREE

@@ -31,6 +31,11 @@ class Loss(msgspec.Struct, frozen=True):
     weights_points: float
     kv_points: float
 
+    @property
+    def perplexity_increase_high(self) -> float:
+        """Share by which the perplexity may rise, at the high end of the estimate: 0.03 is 3%."""
+        return math.expm1(self.ln_perplexity_ratio.high)
+
 
 def variant_loss(model: Model, variant: Variant, type_k: str, type_v: str, score: float) -> Loss:
     """What a variant and its cache types cost a model whose score as its maker released it is `score` points."""
@@ -41,7 +46,7 @@ def variant_loss(model: Model, variant: Variant, type_k: str, type_v: str, score
     return quantization_loss(
         _size(model),
         sizes,
-        body_weights=_body_weights(model),
+        body_weights=body_weights_of(model),
         imatrix=variant.needs_imatrix,
         type_k=type_k,
         type_v=type_v,
@@ -105,8 +110,10 @@ def _size(model: Model) -> int:
     return math.isqrt(model.parameters * (model.parameters_active or model.parameters))
 
 
-def _body_weights(model: Model) -> int | None:
+def body_weights_of(model: Model) -> int | None:
     """Weights of the blocks, from the F16 variant, where every one of them takes two bytes."""
+    if model.body_weights is not None:
+        return model.body_weights
     for variant in model.variants:
         if variant.quant in ("F16", "BF16"):
             return variant.layer_bytes // 2

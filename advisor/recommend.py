@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,9 @@ from advisor.licenses import check_licenses
 from advisor.score import sort_key
 from advisor.target import Target
 from advisor.workload import Workload
+
+if TYPE_CHECKING:
+    from advisor.ruling import Ruling
 
 
 class Exclusion(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,19 +42,24 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
         return dict(counts.most_common())
 
 
-def recommend(models: Iterable[Model], target: Target, workload: Workload) -> Recommendation:
-    """Rank the models for a workload on a target.
+def recommend(
+    models: Iterable[Model], target: Target, workload: Workload, *, ruling: Ruling | None = None
+) -> Recommendation:
+    """Rank the models for a workload on a target; `ruling` leaves only what a policy allows.
 
     Raises InvalidInputError for a family, licence or language that no model of the catalog has.
     """
     models = tuple(models)
     check_licenses(workload.licenses, models)
-    _check_families(workload.families, models)
+    check_families(workload.families, models)
     _check_languages(workload.languages, models)
     ranked: list[Candidate] = []
     excluded: list[Exclusion] = []
     for model in models:
         shortfalls = exclusions(model, workload)
+        if ruling is not None:
+            model, forbidden = ruling.narrowed(model)
+            shortfalls += forbidden
         if shortfalls:
             excluded.append(Exclusion(model=model, shortfalls=shortfalls))
             continue
@@ -100,7 +109,11 @@ def _order(candidate: Candidate) -> tuple[int, float, str]:
     return (*sort_key(candidate.score.total, tg), candidate.model.id)
 
 
-def _check_families(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
+def check_families(wanted: tuple[str, ...], models: tuple[Model, ...]) -> None:
+    """Refuse a family that no model of the catalog has.
+
+    Raises InvalidInputError with the families there are.
+    """
     from advisor.catalog import family_matches
 
     families = sorted({model.family for model in models})

@@ -62,11 +62,12 @@ def make_plan(
     kinds = _kinds(own)
     blocks = sum(count for kind, count in load.nodes if kind != "experts")
     weights_s: dict[str, float] = {}
-    token_s = head_s = derived_s = weights = 0.0
+    token_s = head_s = batch_s = derived_s = weights = 0.0
     for group in load.weights:
         rate = _rate(own, group.type)
         seconds = group_s(load, group, rate)
         weights_s[group.type] = seconds * generating
+        batch_s += rate.batch_share * seconds
         derived_s += seconds if rate.derived_from is not None else 0.0
         inner = group.weights - group.head_weights
         weights += inner
@@ -112,7 +113,7 @@ def make_plan(
             for read in load.cache
         ),
         prompt_s=own.token_s * reading,
-        batch_s=own.batch_share * total / generating * reading,
+        batch_s=batch_s * reading,
         token_s=token_s * reading,
         head_s=head_s * reading,
         # Measured with flash attention where the engine has it for this backend, which it does by default.

@@ -14,7 +14,7 @@ import msgspec
 
 from profiles.backends import Backend
 
-FORMAT = 1
+FORMAT = 2
 """Changes when what is measured changes its meaning; a calibration of another format is not used."""
 
 
@@ -25,6 +25,7 @@ class TypeRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     decode_bytes_per_s: float  # of weights, generating
     row_s: float = 0.0  # of each row of a matrix, generating: none where rows are interleaved at load
     prompt_weights_per_s: float  # weights times tokens, processing a prompt
+    batch_share: float  # what a batch costs beside its tokens, in units of reading the weights once
     derived_from: str | None = None
 
 
@@ -59,8 +60,8 @@ class BackendCalibration(
 
     and a prompt
 
-        batches x batch_share x (time of reading all weights) + tokens x (sum over types of weights /
-        prompt_weights_per_s + blocks x n_embd x element_s + positions x operations / prompt_attention_flops)
+        batches x sum over types of (batch_share x time of reading the weights) + tokens x (sum over types of
+        weights / prompt_weights_per_s + blocks x n_embd x element_s + positions x operations / prompt_attention_flops)
     """
 
     backend: Backend
@@ -70,7 +71,6 @@ class BackendCalibration(
     token_s: float
     block_s: float
     element_s: float
-    batch_share: float
     head_s: float
     attention_s_per_flop: float
     cache_s_per_byte: float
@@ -107,7 +107,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "token_s": (0.0, 10.0),
     "block_s": (0.0, 1.0),
     "element_s": (0.0, 1e-3),
-    "batch_share": (0.0, 4.0),
+    "batch_share": (0.0, 20.0),
     "head_s": (0.0, 1e-3),
     "row_s": (0.0, 1e-3),
     "attention_s_per_flop": (0.0, 1e-6),

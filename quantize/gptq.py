@@ -20,6 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from profiles.orderly_end import orderly_end
+from quantize.architecture import Architecture, tensors
 from quantize.errors import GptqError, GptqMissingError, NoRoomError, TooLittleMemoryError
 from quantize.fidelity import free_bytes
 from quantize.gptq_checkpoint import (
@@ -29,13 +30,14 @@ from quantize.gptq_checkpoint import (
     matrices,
     rest_dtype,
     total_bytes,
+    vocabulary_of,
 )
 from quantize.gptq_recipe import GptqRecipe, vllm_objection
 from quantize.gptq_worker.client import INSTALL, TorchProcess, usable_cores
 from quantize.gptq_worker.protocol import Device, Load, Loaded, Quantize, Quantized, Started, Step
 from quantize.hashes import sha256_of
 from quantize.json_file import read_json
-from quantize.safetensors_header import read_weights
+from quantize.safetensors_header import SafetensorsTensor, Weights, read_weights
 
 CONTEXT = 512  # tokens of a sample of the calibration text
 SAMPLES = 128  # at most; more help little (GPTQ, section 4) and take time and memory
@@ -57,6 +59,7 @@ class GptqPlan(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     seconds: float
     modules: int  # matrices to quantize
+    vocabulary: int  # tokens, at most
 
 
 class GptqProgress(msgspec.Struct, frozen=True):
@@ -137,8 +140,27 @@ def plan_gptq(
     weights = read_weights(folder)
     config = _config(folder)
     check_source(folder, weights, recipe)
+    return _plan(weights, recipe, tied=_tied(config), samples=samples, context=context)
+
+
+def plan_gptq_of(name: str, arch: Architecture, recipe: GptqRecipe) -> GptqPlan:
+    """As `plan_gptq`, from the dimensions of a model that is not here yet; `name` is for the message of an error."""
+    if arch.moe is not None:
+        raise GptqError(
+            f"{name} is a mixture of experts, for which GPTQ is not offered: take a GGUF quantization"
+        )
+    described = (
+        SafetensorsTensor(tensor.name, "BF16", tensor.shape[::-1], 2 * tensor.n_elements)
+        for tensor in tensors(arch)
+    )
+    weights = Weights(files=(), tensors=tuple(described))
+    check_source(Path(name), weights, recipe)
+    return _plan(weights, recipe, tied=False, samples=SAMPLES, context=CONTEXT)
+
+
+def _plan(weights: Weights, recipe: GptqRecipe, *, tied: bool, samples: int, context: int) -> GptqPlan:
     found = matrices(weights)
-    checkpoint = total_bytes(expected_tensors(weights, recipe, found, tied=_tied(config)).values())
+    checkpoint = total_bytes(expected_tensors(weights, recipe, found, tied=tied).values())
     shapes = [tensor.shape for tensor in found.values()]
     inside = sum(map(math.prod, shapes))
     rest = weights.parameters - inside
@@ -156,6 +178,7 @@ def plan_gptq(
         seconds=_STARTUP_S
         + sum(_flops(shape, tokens) for shape in shapes) / (usable_cores() * _FLOPS_PER_CORE),
         modules=len(found),
+        vocabulary=vocabulary_of(weights),
     )
 
 

@@ -43,6 +43,11 @@ def rest_dtype(weights: Weights) -> Literal["F16", "BF16"]:
     return "BF16" if weights.dtype == "BF16" else "F16"
 
 
+def vocabulary_of(weights: Weights) -> int:
+    """How many tokens the model knows, or more: the rows of its longest tensor, which is the embedding."""
+    return max(tensor.shape[0] for tensor in weights.tensors if tensor.shape)
+
+
 def matrices(weights: Weights) -> dict[str, SafetensorsTensor]:
     """The weights that GPTQ rounds, by the name of their module: the matrices inside blocks."""
     found = {}

@@ -16,6 +16,7 @@ from profiles.scratch import scratch_folder
 from quantize.errors import GptqError, GptqWorkerError, NotComparableError, TooLittleMemoryError
 from quantize.fidelity import CONTEXT, ROWS_AT_ONCE, Fidelity, Progress, free_bytes, summarize
 from quantize.gptq import require_gptq
+from quantize.gptq_checkpoint import vocabulary_of
 from quantize.gptq_worker.client import TorchProcess
 from quantize.gptq_worker.protocol import Compare, Device, Started
 from quantize.safetensors_header import Weights, read_weights
@@ -69,12 +70,16 @@ def measure_gptq_fidelity(
     return summarize(results, context=context, text=text, seconds=time.monotonic() - started)
 
 
-def _check_memory(built: Weights, source: Weights) -> None:
-    """Raises TooLittleMemoryError where the source in 32 bits and the checkpoint do not fit into what is free now."""
-    vocabulary = max(tensor.shape[0] for tensor in source.tensors if tensor.shape)
+def comparing_bytes(parameters: int, checkpoint_bytes: int, vocabulary: int) -> int:
+    """Memory to compare a checkpoint of that size with its source of that many parameters."""
     logits = 2 * 4 * ROWS_AT_ONCE * vocabulary
     # The checkpoint is put in the place of a copy of the source, so that the larger of two moments counts.
-    needed = _TORCH_BYTES + 4 * source.parameters + 2 * built.bytes + logits
+    return _TORCH_BYTES + 4 * parameters + 2 * checkpoint_bytes + logits
+
+
+def _check_memory(built: Weights, source: Weights) -> None:
+    """Raises TooLittleMemoryError where the source in 32 bits and the checkpoint do not fit into what is free now."""
+    needed = comparing_bytes(source.parameters, built.bytes, vocabulary_of(source))
     free = free_bytes()
     if free is not None and needed > free:
         raise TooLittleMemoryError(

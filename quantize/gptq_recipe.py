@@ -26,7 +26,7 @@ GROUP_SIZES = (WHOLE_ROW, 16, 32, 64, 128, 256, 512, 1024)  # what GPTQModel's p
 _VLLM_BITS = (4, 8)
 _VLLM_GROUP_SIZES = (WHOLE_ROW, 32, 64, 128)
 
-_SHAPE = re.compile(r"gptq(?:(\d+)bit|int(\d+))(?:(\d+)g)?(actorder)?")
+_SHAPE = re.compile(r"gptq(?:(\d+)bit|int(\d+?))(?:(\d+)g)?(actorder)?")
 _EXAMPLES = ("GPTQ-4bit-128g", "GPTQ-8bit-128g", "GPTQ-4bit-32g-actorder")
 
 

@@ -23,7 +23,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(
     epilog="Examples:  slm-advisor build Qwen2.5-1.5B-Instruct:Q4_K_M --dry-run\n\n"
     "slm-advisor build llama-3.2-1b:Q4_K_M --source ./llama-3.2-1b-f16.gguf --out models\n\n"
-    "slm-advisor build gemma-3-4b-it:IQ3_XXS --calibration my-texts.txt --bench"
+    "slm-advisor build gemma-3-4b-it:IQ3_XXS --calibration my-texts.txt --bench\n\n"
+    "slm-advisor build Qwen2.5-1.5B-Instruct:GPTQ-4bit-128g"
 )
 @click.argument("model", metavar="MODEL:QUANT")
 @click.option(
@@ -77,12 +78,15 @@ def build(
 ) -> None:
     """Build a variant of a catalog model: the file, its manifest, and what the quantization cost.
 
+    QUANT is a quantization of GGUF (Q4_K_M), or a GPTQ checkpoint for transformers and vLLM (GPTQ-4bit-128g: 2, 3, 4
+    or 8 bits, a group size, -actorder behind it where wanted).
+
     The weights come from --source, else from the Hub. Every tensor of the result is held against the catalog. All of
     it is made in a folder beside OUT/MODEL-QUANT, which appears only when it is whole. Exit codes: 3 no room, or a
     tensor is not what it must be; 4 too little memory; 5 a component is missing; 6 network.
     """
     from advisor.build import BuildOptions, make_order
-    from advisor.cli.options import split_model, target_of
+    from advisor.cli.options import split_gptq, split_model, target_of
     from advisor.cli.output import tool_version
     from advisor.preflight import check_preflight, preflight
     from advisor.report.build_report import PlanDocument, manifest_text, plan_text
@@ -92,6 +96,11 @@ def build(
     from quantize.gguf import make_recipe
     from quantize.workspace import check_free
 
+    if (gptq := split_gptq(model)) is not None:
+        from advisor.cli.build_gptq import build_gptq
+
+        build_gptq(*gptq, click.get_current_context())
+        return
     entry, quant = split_model(model)
     if quant is None:
         raise click.UsageError(
@@ -115,7 +124,7 @@ def build(
         narrate(plan_text(plan).rstrip())
         line = StatusLine()
         try:
-            manifest = run(order, engine, report=_shown(line), bench=_bench(engine) if with_bench else None)
+            manifest = run(order, engine, report=shown_on(line), bench=_bench(engine) if with_bench else None)
         finally:
             line.end()
     if as_json:
@@ -124,7 +133,8 @@ def build(
         write_text(manifest_text(manifest, order.target))
 
 
-def _shown(line: StatusLine) -> Callable[[Progress], None]:
+def shown_on(line: StatusLine) -> Callable[[Progress], None]:
+    """A report that shows where the build is, a new stage in any case."""
     from advisor.report.build_report import progress_text
 
     stage = ""

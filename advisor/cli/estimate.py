@@ -9,7 +9,15 @@ from typing import BinaryIO
 
 import click
 
-from advisor.cli.options import device_option, json_option, split_model, target_of, via_option
+from advisor.cli.options import (
+    device_option,
+    json_option,
+    policy_option,
+    ruling_of,
+    split_model,
+    target_of,
+    via_option,
+)
 from advisor.cli.output import write_json, write_text
 
 
@@ -32,6 +40,7 @@ from advisor.cli.output import write_json, write_text
 @click.option("--micro-batch", type=int, metavar="N", help="Prompt tokens computed at once.")
 @click.option("--offload-layers", type=int, metavar="N", help="Layers on the accelerator; all by default.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
+@policy_option
 @click.option("--batch", metavar="ROWS.jsonl|-", help="Estimate a row a line; '-' reads standard input.")
 @json_option
 def estimate(
@@ -49,6 +58,7 @@ def estimate(
     micro_batch: int | None,
     offload_layers: int | None,
     threads: int | None,
+    policy: str | None,
     batch: str | None,
     as_json: bool,
 ) -> int:
@@ -56,7 +66,7 @@ def estimate(
 
     A row of --batch is a JSON object with `model` and `quant`, and may have id, device (a name or an object),
     context_length, backend, threads, n_prompt, n_gen, depth, type_k, type_v, micro_batch and offload_layers.
-    Exit code 3 if a line of the batch could not be answered.
+    Exit code 3 if a line of the batch could not be answered, or if the policy rules the deployment out.
     """
     if batch is not None:
         if model is not None:
@@ -65,11 +75,13 @@ def estimate(
         return _run_batch(batch)
     if model is None:
         raise click.UsageError("MODEL:QUANT or --batch is missing", click.get_current_context())
+    import msgspec
+
     from advisor.candidates import evaluate
     from advisor.errors import InvalidInputError
     from advisor.estimate import choose_place, make_settings
     from advisor.report.documents import EstimateDocument
-    from advisor.report.view import deployment_view, device_summary
+    from advisor.report.view import deployment_view, device_summary, policy_notes
     from advisor.workload import make_workload
 
     entry, quant = split_model(model)
@@ -85,6 +97,7 @@ def estimate(
         prompt_tokens=n_prompt,
         answer_tokens=n_gen,
     )
+    ruling = ruling_of(policy)
     target = target_of(device, workload, via=via, strict=False)
     place = choose_place(target, backend)
     settings = make_settings(
@@ -98,19 +111,24 @@ def estimate(
         threads=threads,
     )
     candidate = evaluate(entry, entry.variant(quant), target, place, settings, workload)
+    forbidden = () if ruling is None else ruling.shortfalls(candidate.model, candidate.variant)
+    candidate = msgspec.structs.replace(candidate, shortfalls=(*forbidden, *candidate.shortfalls))
+    notes = policy_notes(ruling, (candidate,))
     deployment = deployment_view(candidate, target, workload)
     if as_json:
         assumptions = () if candidate.speed is None else candidate.speed.assumptions
         write_json(
             "estimate",
-            EstimateDocument(device=device_summary(target), deployment=deployment, notes=assumptions),
+            EstimateDocument(
+                device=device_summary(target), deployment=deployment, notes=(*assumptions, *notes)
+            ),
         )
     else:
         from advisor.report.console import render
         from advisor.report.table import deployment_lines
 
-        write_text(render(*deployment_lines(deployment)))
-    return 0
+        write_text(render(*deployment_lines(deployment), *(f"Note: {note}." for note in notes)))
+    return 3 if forbidden else 0
 
 
 def _refuse_beside_batch(context: click.Context) -> None:

@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Measure this device once, so that estimates fit it.",
     ),
     "ledger": ("advisor.cli.ledger", "ledger", "Show predictions beside what was measured here."),
+    "verify": ("advisor.cli.verify", "verify", "Say whether a pinned deployment holds on this machine."),
     "profile": ("advisor.cli.device", "profile", "Show what this device is."),
     "devices": ("advisor.cli.device", "devices", "List, show and find the devices of the library."),
     "fidelity": ("advisor.cli.fidelity", "fidelity", "Measure what a quantization changed."),

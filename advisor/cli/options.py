@@ -8,9 +8,11 @@ import click
 
 if TYPE_CHECKING:
     from advisor.catalog import Model
+    from advisor.ruling import Ruling
     from advisor.target import Target
     from advisor.workload import Workload
     from profiles.device import Device
+    from quantize.gptq_recipe import GptqRecipe
 
 device_option = click.option(
     "--device",
@@ -21,6 +23,9 @@ via_option = click.option(
     "--via",
     metavar="COMMAND",
     help="The machine that this command gives a shell on: 'ssh host', 'adb shell', 'docker exec box'.",
+)
+policy_option = click.option(
+    "--policy", metavar="FILE.toml", help="Only what this policy allows (docs/how-to/policy.md)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -63,6 +68,24 @@ def target_of(
         ) from None
 
 
+def ruling_of(policy: str | None) -> Ruling | None:
+    """What the file of --policy says of the catalog today; None without one.
+
+    Raises InvalidInputError, with the file and the key, for a policy with a mistake in it.
+    """
+    if policy is None:
+        return None
+    import datetime
+
+    from advisor.catalog import load_catalog
+    from advisor.policy_file import check_names, load_policy
+    from advisor.ruling import Ruling
+
+    loaded = load_policy(policy)
+    check_names(loaded, load_catalog().models, policy)
+    return Ruling(loaded, datetime.date.today())
+
+
 def device_over(via: str) -> Device:
     """The device that the command of --via leads to; while it keeps us waiting, stderr says so."""
     from advisor.cli.output import narrate
@@ -78,17 +101,37 @@ def refuse_two_devices(device: str | None, via: str | None) -> None:
         raise click.UsageError("give --device or --via, not both", click.get_current_context())
 
 
+def split_gptq(text: str) -> tuple[Model, GptqRecipe] | None:
+    """The model and recipe that MODEL:GPTQ-… names; None where the quantization is no GPTQ.
+
+    Raises UnknownModelError, and UnknownPresetError for a recipe that does not exist.
+    """
+    from advisor.catalog import load_catalog
+    from quantize.gptq_recipe import is_gptq, parse_gptq
+
+    head, _, tail = text.rpartition(":")
+    if not head or not is_gptq(tail):
+        return None
+    return load_catalog().find(head), parse_gptq(tail)
+
+
 def split_model(text: str) -> tuple[Model, str | None]:
     """The model and quantization that MODEL[:QUANT] names.
 
     An Ollama name has a colon of its own ("qwen2.5:7b"), so the last part counts as a quantization only if it
-    is one. Raises UnknownModelError with the nearest names.
+    is one. Raises UnknownModelError with the nearest names, InvalidInputError for a GPTQ variant.
     """
     from advisor.catalog import load_catalog
-    from advisor.errors import UnknownModelError
+    from advisor.errors import InvalidInputError, UnknownModelError
     from quantize.errors import QuantizeError
     from quantize.types import parse_preset
 
+    if (gptq := split_gptq(text)) is not None:
+        model, recipe = gptq
+        raise InvalidInputError(
+            f"{model.name}:{recipe} can be built ('slm-advisor build {model.name}:{recipe}') but not estimated or run "
+            f"here: its readers are transformers and vLLM; give a GGUF quantization, as in {model.name}:Q4_K_M"
+        )
     catalog = load_catalog()
     head, colon, tail = text.rpartition(":")
     if not colon:

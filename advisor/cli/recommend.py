@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from advisor.cli.options import device_option, json_option, split_model, target_of, via_option
+from advisor.cli.options import (
+    device_option,
+    json_option,
+    policy_option,
+    ruling_of,
+    split_model,
+    target_of,
+    via_option,
+)
 from advisor.cli.output import narrate, write_json, write_text
 
 if TYPE_CHECKING:
     from advisor.catalog import Model
     from advisor.confirm import Confirmation, Confirmed, Failure
     from advisor.measurements import Measurement
+    from advisor.ruling import Ruling
     from advisor.target import Target
     from advisor.workload import Workload
 
@@ -68,6 +77,7 @@ def workload_options(function: F) -> F:
 @device_option
 @via_option
 @workload_options
+@policy_option
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many to show.")
 @click.option(
     "--confirm",
@@ -82,6 +92,7 @@ def workload_options(function: F) -> F:
 def recommend(
     device: str | None,
     via: str | None,
+    policy: str | None,
     top: int,
     confirmed: int | None,
     why: str | None,
@@ -96,20 +107,23 @@ def recommend(
     if confirmed is not None:
         _check_confirm(device, via, why)
     if why is not None:
-        return _explain(why, device, via, as_json, need)
+        return _explain(why, device, via, policy, as_json, need)
     from advisor.catalog import load_catalog
     from advisor.recommend import recommend as rank
     from advisor.report.view import recommendation_document
 
+    ruling = ruling_of(policy)
     target, workload = _target(device, via, need)
     models = load_catalog().models
     confirmations: tuple[Confirmation, ...] = ()
     if confirmed is None:
-        result = rank(models, target, workload)
+        result = rank(models, target, workload, ruling=ruling)
     else:
-        found = _confirm(models, target, workload, confirmed)
+        found = _confirm(models, target, workload, confirmed, ruling)
         result, target, confirmations = found.recommendation, found.target, found.confirmations
-    document = recommendation_document(result, target, workload, top=top, confirmations=confirmations)
+    document = recommendation_document(
+        result, target, workload, top=top, confirmations=confirmations, ruling=ruling
+    )
     if as_json:
         write_json("recommendation", document)
     else:
@@ -137,7 +151,9 @@ def _check_confirm(device: str | None, via: str | None, why: str | None) -> None
         )
 
 
-def _confirm(models: tuple[Model, ...], target: Target, workload: Workload, count: int) -> Confirmed:
+def _confirm(
+    models: tuple[Model, ...], target: Target, workload: Workload, count: int, ruling: Ruling | None
+) -> Confirmed:
     from advisor.candidates import Candidate
     from advisor.confirm import confirm
     from advisor.probe_candidate import probe_candidate
@@ -148,7 +164,7 @@ def _confirm(models: tuple[Model, ...], target: Target, workload: Workload, coun
     def run(candidate: Candidate) -> tuple[Measurement, ...] | Failure:
         return probe_candidate(candidate, target, workload, lambda text: narrate(f"  {text}"))
 
-    return confirm(models, target, workload, count, run, report=report)
+    return confirm(models, target, workload, count, run, report=report, ruling=ruling)
 
 
 @click.command(
@@ -159,22 +175,29 @@ def _confirm(models: tuple[Model, ...], target: Target, workload: Workload, coun
 @device_option
 @via_option
 @workload_options
+@policy_option
 @json_option
-def explain(model: str, device: str | None, via: str | None, as_json: bool, **need: Any) -> int:
+def explain(
+    model: str, device: str | None, via: str | None, policy: str | None, as_json: bool, **need: Any
+) -> int:
     """Say whether a model fits, which constraint binds, and the cheapest change that would let it in.
 
     Exit code 3 when it does not fit.
     """
-    return _explain(model, device, via, as_json, need)
+    return _explain(model, device, via, policy, as_json, need)
 
 
-def _explain(text: str, device: str | None, via: str | None, as_json: bool, need: dict[str, Any]) -> int:
-    from advisor.explain import explain as explain_model
+def _explain(
+    text: str, device: str | None, via: str | None, policy: str | None, as_json: bool, need: dict[str, Any]
+) -> int:
     from advisor.report.view import explanation_document
+    from advisor.ruling import explain_under
 
     model, quant = split_model(text)
+    ruling = ruling_of(policy)
     target, workload = _target(device, via, need)
-    document = explanation_document(explain_model(model, quant, target, workload), target, workload)
+    explanation = explain_under(model, quant, target, workload, ruling)
+    document = explanation_document(explanation, target, workload, ruling=ruling)
     if as_json:
         write_json("explanation", document)
     else:

@@ -29,13 +29,15 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "calibration": ("advisor.report.calibration", "CalibrationDocument"),
     "doctor": ("advisor.report.doctor_documents", "DoctorDocument"),
     "fidelity": ("advisor.report.fidelity_report", "FidelityDocument"),
+    "verification": ("advisor.verify", "Verification"),
     "probe": ("advisor.report.probe_documents", "ProbeDocument"),
     "ledger": ("advisor.report.ledger_documents", "LedgerDocument"),
+    "policy": ("advisor.policy", "Policy"),
     "device": ("profiles.device", "Device"),
     "error": ("advisor.report.documents", "ErrorDocument"),
 }
 # What is printed or read without the envelope.
-BARE = frozenset({"estimate-row", "estimate-line", "estimate-error-line"})
+BARE = frozenset({"estimate-row", "estimate-line", "estimate-error-line", "policy"})
 
 
 @click.command(epilog="Example: slm-advisor schema recommendation > recommendation.schema.json")

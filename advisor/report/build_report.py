@@ -10,6 +10,7 @@ from advisor.language import marked
 from advisor.preflight import Preflight, Span
 from profiles.text import amount, seconds
 from quantize.build import Order
+from quantize.build_gptq import GptqOrder
 from quantize.build_steps import Progress, Stage
 from quantize.manifest import Manifest
 
@@ -29,7 +30,10 @@ STAGES: dict[Stage, str] = {
 
 
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build would do and need. `imatrix` and `fidelity` name the text they read, null where left out."""
+    """What a build would do and need. `imatrix` and `fidelity` name the text they read, null where left out.
+
+    `calibration` names the text that GPTQ reads, null for a GGUF.
+    """
 
     model: str
     variant: str
@@ -39,13 +43,15 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     download_bytes: int
     imatrix: str | None
     fidelity: str | None
+    calibration: str | None = None
     seconds: Span | None
     needs: Preflight
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, order: Order, needs: Preflight) -> PlanDocument:
-        imatrix = order.imatrix or order.calibration_text
+    def of(cls, order: Order | GptqOrder, needs: Preflight) -> PlanDocument:
+        gptq = isinstance(order, GptqOrder)
+        imatrix = None if isinstance(order, GptqOrder) else order.imatrix or order.calibration_text
         return cls(
             model=order.model.name,
             variant=order.variant,
@@ -55,6 +61,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
             download_bytes=needs.download_bytes,
             imatrix=str(imatrix) if imatrix else None,
             fidelity=str(order.fidelity_text) if order.fidelity_text else None,
+            calibration=str(order.calibration_text) if gptq else None,
             seconds=needs.seconds,
             needs=needs,
             notes=order.source.notes,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from advisor.candidates import Candidate, Shortfall
 from advisor.confirm import Confirmation
 from advisor.explain import Change, Explanation, describe, explain, reasons
@@ -28,6 +31,9 @@ from advisor.workload import Workload
 
 MISSES = 3
 
+if TYPE_CHECKING:
+    from advisor.ruling import Ruling
+
 
 def recommendation_document(
     result: Recommendation,
@@ -36,6 +42,7 @@ def recommendation_document(
     *,
     top: int,
     confirmations: tuple[Confirmation, ...] = (),
+    ruling: Ruling | None = None,
 ) -> RecommendationDocument:
     """The first `top` deployments; where there is none, the nearest misses with what would let them in."""
     shown = tuple(
@@ -52,11 +59,13 @@ def recommendation_document(
         ruled_out=result.ruled_out(),
         nearest_misses=misses,
         confirmations=confirmations,
-        notes=_notes(target),
+        notes=_notes(target) + policy_notes(ruling, result.ranked[:top]),
     )
 
 
-def explanation_document(explanation: Explanation, target: Target, workload: Workload) -> ExplanationDocument:
+def explanation_document(
+    explanation: Explanation, target: Target, workload: Workload, *, ruling: Ruling | None = None
+) -> ExplanationDocument:
     candidate = explanation.candidate
     return ExplanationDocument(
         device=device_summary(target),
@@ -71,7 +80,7 @@ def explanation_document(explanation: Explanation, target: Target, workload: Wor
         changes=tuple(change_view(change) for change in explanation.changes),
         together=tuple(change_view(change) for change in explanation.together),
         variants=tuple(_verdict(variant) for variant in explanation.variants),
-        notes=_notes(target),
+        notes=_notes(target) + policy_notes(ruling, () if candidate is None else (candidate,)),
     )
 
 
@@ -172,6 +181,13 @@ def shortfall_view(shortfall: Shortfall) -> ShortfallView:
 
 def change_view(change: Change) -> ChangeView:
     return ChangeView(change=change.change, value=change.value, message=change.message)
+
+
+def policy_notes(ruling: Ruling | None, chosen: Sequence[Candidate]) -> tuple[str, ...]:
+    """The exceptions of the policy that the chosen make use of, and those that have expired."""
+    if ruling is None:
+        return ()
+    return ruling.notes((candidate.model, candidate.variant) for candidate in chosen)
 
 
 def _nearest(result: Recommendation) -> list[Exclusion]:

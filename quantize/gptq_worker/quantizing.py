@@ -32,7 +32,10 @@ _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {"F16": "float16", "BF16": "bfloat16"}
 # What stands beside the weights and is the same for the quantized model.
 _COPIED = ("*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*", "USE_POLICY*")
-_NOT_COPIED = frozenset({"config.json", "quantize_config.json", "model.safetensors.index.json"})
+# What is written anew; a manifest says of the source how it was made.
+_NOT_COPIED = frozenset(
+    {"config.json", "quantize_config.json", "model.safetensors.index.json", "manifest.json"}
+)
 # How the weights are packed, for their readers, and how they came to be; no settings of the machine.
 _DESCRIPTION = (
     ("bits", "group_size", "desc_act", "sym", "lm_head", "quant_method", "checkpoint_format", "pack_dtype"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from profiles.calibration import BackendCalibration, Calibration, KindCost, ThreadRate, TypeRate
 
+BATCH_SHARE = 0.8
+
 TYPES = {  # bytes/s to generate, seconds a row, weights/s for prompts
     "Q8_0": (43e9, 10e-9, 150e9),
     "Q4_K": (40e9, 0.0, 270e9),
@@ -21,13 +23,18 @@ CPU = BackendCalibration(
     token_s=1e-4,
     block_s=2e-5,
     element_s=1.2e-8,
-    batch_share=0.8,
     head_s=3.9e-9,
     attention_s_per_flop=1.15e-11,
     cache_s_per_byte=2.2e-11,
     prompt_attention_flops=1.1e11,
     types=tuple(
-        TypeRate(type=name, decode_bytes_per_s=decode, row_s=row, prompt_weights_per_s=prompt)
+        TypeRate(
+            type=name,
+            decode_bytes_per_s=decode,
+            row_s=row,
+            prompt_weights_per_s=prompt,
+            batch_share=BATCH_SHARE,
+        )
         for name, (decode, row, prompt) in TYPES.items()
     ),
     kinds=(

@@ -36,7 +36,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def quick(**more: object) -> Calibration:
-    return calibrate(detect(), strict=False, **more)  # type: ignore[arg-type]
+    # A busy machine needs longer than the minute that a user is promised on a quiet one.
+    return calibrate(detect(), strict=False, **{"budget_s": 300.0, **more})  # type: ignore[arg-type]
 
 
 def test_a_calibration_is_of_this_device_and_engine(small: Path) -> None:

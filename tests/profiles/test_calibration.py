@@ -33,12 +33,19 @@ def made(**fields: Any) -> Calibration:
         token_s=1e-4,
         block_s=6e-5,
         element_s=1e-8,
-        batch_share=0.5,
         head_s=3e-9,
         attention_s_per_flop=1e-11,
         cache_s_per_byte=2e-11,
         prompt_attention_flops=1e11,
-        types=(TypeRate(type="Q8_0", decode_bytes_per_s=4e10, row_s=1e-8, prompt_weights_per_s=1.5e11),),
+        types=(
+            TypeRate(
+                type="Q8_0",
+                decode_bytes_per_s=4e10,
+                row_s=1e-8,
+                prompt_weights_per_s=1.5e11,
+                batch_share=0.5,
+            ),
+        ),
         kinds=(KindCost(kind="experts", block_s=1e-4, prompt_factor=2.5),),
         by_threads=(ThreadRate(threads=2, tg_tokens_per_s=300.0, pp_tokens_per_s=1500.0),),
     )
@@ -125,7 +132,7 @@ def number(path: str, value: object) -> dict[str, Any]:
         ("backends.0.by_threads.0.tg_tokens_per_s", 0.0),
         ("backends.0.backend", "abacus"),
         ("backends.0.kinds.0.kind", "x" * 10_000),
-        ("format", 2),
+        ("format", 1),
         ("sorcery", 1),
     ],
 )

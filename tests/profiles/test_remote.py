@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
-import shlex
 import shutil
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,60 +21,6 @@ from profiles.remote_file import remote_file
 from tests.profiles.shells import SHELLS, shell_prefix
 
 ODD = ["a b", "$HOME", "it's", '"', "\\n", "", "*", "-n", "`id`", "é", "two\nlines", ";exit 3"]
-
-
-@pytest.fixture(scope="module")
-def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A prefix that leads to this machine over a sshd of its own, on a free port, with its own keys."""
-    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
-    if not Path(sshd).exists() or shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
-        pytest.skip("no sshd: apt-get install openssh-server openssh-client")
-    folder = tmp_path_factory.mktemp("ssh")
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    (folder / "authorized_keys").write_text((folder / "user.pub").read_text())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {
-        "Port": port,
-        "ListenAddress": "127.0.0.1",
-        "HostKey": folder / "host",
-        "AuthorizedKeysFile": folder / "authorized_keys",
-        "PidFile": "none",
-        "UsePAM": "no",
-        "StrictModes": "no",
-        "PasswordAuthentication": "no",
-    }
-    (folder / "config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-    made = False
-    if os.geteuid() == 0 and not Path("/run/sshd").exists():  # as root, sshd insists on this empty folder
-        Path("/run/sshd").mkdir()
-        made = True
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sshd, "-D", "-e", "-f", folder / "config"], stderr=log, stdin=subprocess.DEVNULL
-        )
-    client = (
-        f"ssh -F none -p {port} -i {folder / 'user'} -o IdentitiesOnly=yes -o StrictHostKeyChecking=no "
-        f"-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o BatchMode=yes {getpass.getuser()}@127.0.0.1"
-    )
-    try:
-        for _ in range(50):
-            if (
-                subprocess.run([*shlex.split(client), "true"], capture_output=True, check=False).returncode
-                == 0
-            ):
-                break
-            time.sleep(0.1)
-        else:
-            pytest.skip(f"sshd does not let us in: {(folder / 'log').read_text()[-300:]}")
-        yield client
-    finally:
-        server.terminate()
-        server.wait(10)
-        if made:
-            Path("/run/sshd").rmdir()
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -76,6 +76,7 @@ def test_every_recipe_is_read_back_from_its_name(recipe: GptqRecipe) -> None:
         ("GPTQ-8bit-32g-actorder", GptqRecipe(8, 32, act_order=True)),
         ("GPTQ-4bit", GptqRecipe(4, -1)),
         ("gptq_int4", GptqRecipe(4, -1)),
+        ("GPTQ-Int4-128g", GptqRecipe(4, 128)),
         ("GPTQ-3bit-64g-act-order", GptqRecipe(3, 64, act_order=True)),
     ],
 )
@@ -87,6 +88,7 @@ def test_usual_spellings_are_understood(text: str, recipe: GptqRecipe) -> None:
     ("text", "words", "nearest"),
     [
         ("GPTQ-5bit-128g", "2, 3, 4 or 8 bits, not to 5", "GPTQ-4bit-128g"),
+        ("GPTQ-Int16", "not to 16", "GPTQ-8bit"),
         ("GPTQ-4bit-100g", "16, 32, 64, 128, 256, 512 or 1024 weights, not 100", "GPTQ-4bit-128g"),
         ("GPTQ-8bit-31g-actorder", "not 31", "GPTQ-8bit-32g-actorder"),
         ("GPTQ", "write it like GPTQ-4bit-128g", "GPTQ-4bit-128g"),

@@ -1,0 +1,127 @@
+"""`slm-advisor verify`: hold this machine against a deployment manifest; the exit code is for gates."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from advisor.cli.options import json_option, via_option
+from advisor.cli.output import tool_version, write_json, write_text
+from advisor.cli.status import StatusLine
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="Examples:  slm-advisor verify deployment.json\n\n"
+    "slm-advisor verify deployment.json --verify-key release.pub --junit verify.xml\n\n"
+    "slm-advisor verify deployment.json --no-run --json\n\n"
+    "slm-advisor verify deployment.json --via 'ssh board' --file '~/model.gguf' --llama-bench ~/llama-bench"
+)
+@click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option(
+    "--file", metavar="FILE.gguf", help="The model file, with --via its path there.  [beside the manifest]"
+)
+@via_option
+@click.option(
+    "--llama-bench",
+    metavar="COMMAND",
+    help="With --via: llama-bench on the target, to measure with; without it speeds are estimated.",
+)
+@click.option("--no-run", is_flag=True, help="By estimate only: the file is checked, and nothing is run.")
+@click.option("--under-load", is_flag=True, help="Measure while other programs run too.")
+@click.option("--verify-key", type=_FILE, metavar="KEY.pub", help="Believe only what this key has signed.")
+@click.option("--signature", type=_FILE, metavar="FILE", help="The signature.  [MANIFEST.sig]")
+@click.option("--junit", type=_FILE, metavar="FILE", help="Also write JUnit XML.")
+@click.option("--sarif", type=_FILE, metavar="FILE", help="Also write SARIF 2.1.0.")
+@json_option
+def verify(
+    manifest: Path,
+    file: str | None,
+    via: str | None,
+    llama_bench: str | None,
+    no_run: bool,
+    under_load: bool,
+    verify_key: Path | None,
+    signature: Path | None,
+    junit: Path | None,
+    sarif: Path | None,
+    as_json: bool,
+) -> int:
+    """Say whether a pinned deployment holds: file, memory, engine, speed, fidelity, licence.
+
+    On this machine, or with --via on another, where only a shell is needed.
+
+    Each requirement passes, fails or is unknown: a limit inside a number's 80% interval is too close to call. Exit
+    codes: 0 all pass; 3 one fails; 4 none fails, one is unknown; 5 the engine is missing; 2 the manifest cannot be
+    read or was changed.
+    """
+    import msgspec
+
+    from advisor.cli.options import target_of
+    from advisor.manifest import DeploymentManifest, read_manifest_bytes
+    from advisor.report.verify_report import junit_text, sarif_document, verification_text
+    from advisor.target import Target
+    from advisor.verify import VerifyPlan
+    from advisor.verify import verify as run
+    from advisor.verify_remote import Way, verify_remote
+    from profiles.data_folder import write_whole
+    from profiles.remote import split_prefix
+
+    if signature is not None and verify_key is None:
+        raise click.UsageError("--signature needs --verify-key", click.get_current_context())
+    plan = VerifyPlan(
+        manifest=manifest,
+        file=None if file is None else Path(file),
+        run=not no_run,
+        strict=not under_load,
+        public_key=verify_key,
+        signature=signature,
+    )
+
+    if llama_bench is not None and via is None:
+        raise click.UsageError(
+            "--llama-bench is for a target of --via; here the engine measures", click.get_current_context()
+        )
+
+    def here(pinned: DeploymentManifest) -> Target:
+        # Memory as it is now, whatever the deployment was chosen by: a budget is a requirement of its own.
+        workload = msgspec.structs.replace(pinned.workload, budget=None, memory_budget_bytes=None)
+        return target_of(None, workload, via=via, strict=False)
+
+    line = StatusLine()
+
+    def tell(text: str) -> None:
+        line.show(text, milestone=True)
+
+    try:
+        if via is None:
+            result = run(plan, here, tell)
+        else:
+            words = [] if llama_bench is None or no_run else _words(llama_bench)
+            way = Way(prefix=split_prefix(via), file=file, llama_bench=words)
+            result = verify_remote(plan, way, here, tell)
+    finally:
+        line.end()
+    if junit is not None:
+        write_whole(junit, junit_text(result).encode())
+    if sarif is not None:
+        lines = read_manifest_bytes(manifest).decode(errors="replace").splitlines()
+        document = sarif_document(result, tool_version(), lines)
+        write_whole(sarif, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    if as_json:
+        write_json("verification", result)
+    else:
+        write_text(verification_text(result))
+    return result.exit_code
+
+
+def _words(command: str) -> list[str]:
+    from advisor.errors import InvalidInputError
+
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise InvalidInputError(f"--llama-bench '{command}' cannot be understood: {error}") from None
