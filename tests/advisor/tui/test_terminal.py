@@ -118,6 +118,45 @@ def test_the_program_alone_leads_from_the_device_to_trying(terminal: list[Termin
     assert screen.exit_code() == 0
 
 
+@pytest.mark.engine
+@pytest.mark.slow
+def test_the_program_leads_from_the_device_to_an_exported_file(
+    terminal: list[Terminal], tmp_path: Path, smollm2_f16: Path
+) -> None:
+    """A real build of a real model: chosen, made, exported, without a command."""
+    pytest.importorskip("llama_cpp")
+    screen = Terminal(f"cd {shlex.quote(str(tmp_path))} && {PROGRAM}", tmp_path, 120, 36)
+    terminal.append(screen)
+    screen.until("models fit")
+    screen.press("3")
+    screen.until("tokens/s")
+    screen.press("/")
+    screen.until("name, family, quantization")
+    screen.type("smollm2-135m")
+    screen.until("SmolLM2-135M-Instruct:")  # its details, below the list: the cursor is on it
+    screen.press("Enter", "5")
+    screen.until("Choose where the weights come from")
+    screen.press("f")
+    screen.until("A full-precision GGUF")
+    screen.press("C-u")
+    screen.type(str(smollm2_f16))
+    screen.press("Enter")
+    screen.until("s starts", 60)
+    screen.press("s")
+    screen.until("Built.", 540)  # a minute on an idle machine
+    screen.press("n")
+    screen.until("llama-server")
+    screen.until("sha256")
+    screen.press("a")
+    screen.until("Written")
+    screen.press("q")
+    assert screen.exit_code() == 0
+    (folder,) = tmp_path.glob("SmolLM2-135M-Instruct-*")
+    assert {"deployment.json", "Modelfile", "llama-server.sh", "manifest.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+
+
 def test_a_japanese_locale_gets_japanese(terminal: list[Terminal], tmp_path: Path) -> None:
     """The first screen already; --lang has the last word."""
     screen = Terminal(shlex.join([PROGRAM, "tui", "--device", "Pixel 9"]), tmp_path, LANGUAGE="ja")
