@@ -1,10 +1,14 @@
-"""Telling a disk that became full from other trouble: those who write say it in many ways, or not at all."""
+"""How much room a disk has, and telling one that became full from other trouble.
+
+Those who write to a full disk say it in many ways, or not at all.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +20,22 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of an OSError that mean: no more can be written there."""
 
 _PROBE_BYTES = 1 << 20
+
+
+def room(path: Path) -> int:
+    """Bytes that are free where `path` is, or would be."""
+    return shutil.disk_usage(existing(path)).free
+
+
+def existing(path: Path) -> Path:
+    """The folder `path`, or the nearest above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def same_disk(one: Path, other: Path) -> bool:
+    """Whether what is written to the one takes room from the other."""
+    return existing(one).stat().st_dev == existing(other).stat().st_dev
 
 
 @contextlib.contextmanager
