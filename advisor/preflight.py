@@ -1,21 +1,22 @@
 """What a build will need, from the model's size and this device, before anything is downloaded.
 
-Memory and disk follow from the sizes. Time is estimated stage by stage: reading a text from the speed of prompts
-here, quantizing from how fast the engine packs a few blocks of each type here. What depends on the connection or on
-a disk that nobody has measured is left open.
+Memory and disk follow from the sizes; for conversion and for GPTQ, those who do it have plans. Time is estimated
+stage by stage: reading a text from the speed of prompts here, quantizing from how fast the engine packs a few blocks
+of each type here. What depends on the connection or on a disk that nobody has measured is left open.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from advisor.catalog import Model
+from advisor.conversion_need import ConversionNeed, ConverterNeed, conversion_need
 from advisor.deployment_speed import predict_for
 from advisor.estimate import choose_place, make_settings
 from advisor.memory import estimate_memory
@@ -26,11 +27,13 @@ from profiles.throughput import require
 from quantize.build import Order
 from quantize.build_gptq import GptqOrder
 from quantize.build_steps import Stage
+from quantize.convert import require_network
 from quantize.errors import NoRoomError, TooLittleMemoryError
 from quantize.fidelity import CONTEXT, ROWS_AT_ONCE, free_bytes
 from quantize.gguf import ExpectedTensor
 from quantize.gptq import GptqPlan
 from quantize.gptq_fidelity import comparing_bytes
+from quantize.room import existing, room, same_disk
 from quantize.sources.settings import hub_settings
 from quantize.types import TENSOR_TYPES
 
@@ -61,7 +64,10 @@ class StageNeed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preflight(msgspec.Struct, frozen=True, kw_only=True):
-    """What all stages need together. Disk is counted where it is needed: the Hub's cache, and the build's folder."""
+    """What all stages need together. Disk is counted where it is needed: the Hub's cache, and the build's folder.
+
+    `converter` is None where it is installed, or the build does without.
+    """
 
     stages: tuple[StageNeed, ...]
     download_bytes: int
@@ -72,6 +78,7 @@ class Preflight(msgspec.Struct, frozen=True, kw_only=True):
     result_bytes: int
     memory_bytes: int
     memory_free_bytes: int | None
+    converter: ConverterNeed | None = None
 
     @property
     def seconds(self) -> Span | None:
@@ -83,16 +90,24 @@ class Preflight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def preflight(order: Order, model: Model, target: Target, engine: Engine) -> Preflight:
-    """What the build of `order` needs on the device of `target`. Takes about a second. Raises EngineError."""
+    """What the build of `order` needs on the device of `target`. Takes about a second.
+
+    Raises EngineError, ConversionError and InvalidModelError for a source that cannot be converted, and
+    ConverterInstallError where there is no place for the converter.
+    """
     result = sum(tensor.bytes for tensor in order.expected.values())
-    full = 2 * sum(tensor.elements for tensor in order.expected.values())
-    converted = full if order.source.kind == "safetensors" else 0
-    stages = tuple(_stages(order, model, target, engine, full))
+    conversion = None
+    if order.source.kind == "safetensors":
+        assert model.architecture is not None  # or there would be no tensors to expect
+        conversion = conversion_need(order, model.architecture)
     return _needs(
-        stages,
+        tuple(_stages(order, model, target, engine, conversion)),
         order,
-        disk_bytes=converted + result + (_IMATRIX_BYTES if order.has_imatrix else 0),
+        disk_bytes=(conversion.result_bytes if conversion else 0)
+        + result
+        + (_IMATRIX_BYTES if order.has_imatrix else 0),
         result_bytes=result,
+        converter=conversion.converter if conversion else None,
     )
 
 
@@ -111,40 +126,37 @@ def preflight_gptq(order: GptqOrder, plan: GptqPlan) -> Preflight:
 
 
 def _needs(
-    stages: tuple[StageNeed, ...], order: Order | GptqOrder, *, disk_bytes: int, result_bytes: int
+    stages: tuple[StageNeed, ...],
+    order: Order | GptqOrder,
+    *,
+    disk_bytes: int,
+    result_bytes: int,
+    converter: ConverterNeed | None = None,
 ) -> Preflight:
     """The stages, what their source still has to bring, and what is free where the build writes."""
-    out = _existing(order.target.parent)
     cache = hub_settings().cache if order.source.origin == "hub" else None
     return Preflight(
         stages=stages,
         download_bytes=order.source.download_bytes,
         cache=str(cache) if cache else None,
-        cache_free_bytes=shutil.disk_usage(_existing(cache)).free if cache else None,
+        cache_free_bytes=room(cache) if cache else None,
         disk_bytes=disk_bytes,
-        disk_free_bytes=shutil.disk_usage(out).free,
+        disk_free_bytes=room(order.target.parent),
         result_bytes=result_bytes,
         memory_bytes=max(need.memory_bytes for need in stages),
         memory_free_bytes=free_bytes(),
+        converter=converter,
     )
 
 
 def check_preflight(needs: Preflight, order: Order | GptqOrder) -> None:
-    """Raise NoRoomError or TooLittleMemoryError for a build that would run into a wall."""
-    out = _existing(order.target.parent)
-    disk = needs.disk_bytes + _KEPT_FREE
-    if needs.cache is not None and _same_disk(Path(needs.cache), out):
-        disk += needs.download_bytes
-    if disk > needs.disk_free_bytes:
-        raise NoRoomError(
-            f"the build needs {amount(disk, up=True)} in {out}, which has {amount(needs.disk_free_bytes)} free; "
-            "free some, or give --out on another disk"
-        )
-    if needs.cache_free_bytes is not None and needs.download_bytes + _KEPT_FREE > needs.cache_free_bytes:
-        raise NoRoomError(
-            f"the download needs {amount(needs.download_bytes, up=True)} in {needs.cache}, which has "
-            f"{amount(needs.cache_free_bytes)} free; free some, or set HF_HOME to a folder on another disk"
-        )
+    """Raise NoRoomError or TooLittleMemoryError for a build that would run into a wall.
+
+    Raises ConverterDownloadError where the converter is missing and the network forbidden.
+    """
+    _check_room(needs, existing(order.target.parent))
+    if needs.converter is not None:
+        require_network()
     free = needs.memory_free_bytes
     if free is None:
         return
@@ -157,14 +169,48 @@ def check_preflight(needs: Preflight, order: Order | GptqOrder) -> None:
             )
 
 
-def _stages(order: Order, model: Model, target: Target, engine: Engine, full: int) -> list[StageNeed]:
+class _Claim(NamedTuple):
+    """What takes room, where, how much of how much, and how to put it elsewhere."""
+
+    what: str
+    folder: Path
+    bytes: int
+    free_bytes: int
+    way: str
+
+
+def _check_room(needs: Preflight, out: Path) -> None:
+    """Hold each disk against all that goes to it. Raises NoRoomError."""
+    claims = [_Claim("the build", out, needs.disk_bytes, needs.disk_free_bytes, "give --out")]
+    if needs.cache is not None and needs.cache_free_bytes is not None and needs.download_bytes:
+        cache, free = Path(needs.cache), needs.cache_free_bytes
+        claims.append(_Claim("the download", cache, needs.download_bytes, free, "set HF_HOME to a folder"))
+    if (new := needs.converter) is not None:
+        folder, size = Path(new.folder), new.download_bytes + new.disk_bytes
+        claims.append(
+            _Claim("the converter", folder, size, new.disk_free_bytes, "set XDG_DATA_HOME to a folder")
+        )
+    for claim in claims:
+        needed = _KEPT_FREE + sum(one.bytes for one in claims if same_disk(one.folder, claim.folder))
+        if needed > claim.free_bytes:
+            raise NoRoomError(
+                f"{claim.what} needs {amount(needed, up=True)} in {claim.folder}, which has "
+                f"{amount(claim.free_bytes)} free; free some, or {claim.way} on another disk"
+            )
+
+
+def _stages(
+    order: Order, model: Model, target: Target, engine: Engine, conversion: ConversionNeed | None
+) -> list[StageNeed]:
     largest = max(tensor.elements for tensor in order.expected.values())
     needs = [StageNeed(stage="source", seconds=None, memory_bytes=_PROCESS_BYTES)]
     if order.ready:
         return [*needs, StageNeed(stage="check", seconds=Span(0.1, 0.05, 1.0), memory_bytes=_PROCESS_BYTES)]
-    if order.source.kind == "safetensors":
-        # A tensor is read, turned into floats and written before the next one is.
-        needs.append(StageNeed(stage="convert", seconds=None, memory_bytes=3 * _PROCESS_BYTES + 8 * largest))
+    if conversion is not None:
+        if conversion.converter is not None:
+            memory = conversion.converter.memory_bytes
+            needs.append(StageNeed(stage="converter", seconds=None, memory_bytes=memory))
+        needs.append(StageNeed(stage="convert", seconds=None, memory_bytes=conversion.memory_bytes))
     place = choose_place(target, "cpu")
     if order.calibration_text is not None:
         reading = _reading(order, model, target, place, order.calibration_text, ("F16",))
@@ -240,13 +286,3 @@ def _quantizing(
     together = alone / (threads or cpu.usable_threads or os.cpu_count() or 1)
     low, high = _QUANTIZE_FACTOR
     return Span(together, low * together, high * together)
-
-
-def _existing(path: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
-
-
-def _same_disk(one: Path, other: Path) -> bool:
-    return _existing(one).stat().st_dev == _existing(other).stat().st_dev

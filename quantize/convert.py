@@ -37,6 +37,7 @@ from quantize.converter.environment import (
     find_converter,
     install_converter,
     require_converter,
+    require_network,
 )
 from quantize.converter.failures import failure
 from quantize.converter.folder import ModelFolder, read_folder, show
@@ -51,13 +52,16 @@ __all__ = [
     "InstallProgress",
     "ModelFolder",
     "convert",
+    "converted_bytes",
     "converter_plan",
+    "converting_bytes",
     "expected_bytes",
     "find_converter",
     "full_precision",
     "install_converter",
     "memory_bytes",
     "read_folder",
+    "require_network",
 ]
 
 Precision = Literal["f32", "f16", "bf16"]
@@ -100,11 +104,15 @@ def full_precision(model: ModelFolder) -> Precision:
 
 def expected_bytes(model: ModelFolder, outtype: OutType = "auto") -> int:
     """The size of the GGUF, within a percent or so: norms are kept in 4 bytes, and vocabularies differ."""
-    each = _BYTES[full_precision(model) if outtype == "auto" else outtype]
     parameters = model.weights.parameters
     with suppress(UnknownArchitectureError, InvalidModelError):  # packed weights, or a model that also sees
         parameters = parameter_count(from_hf_config(model.config))
-    return parameters * each + model.n_vocab * _TOKEN_BYTES
+    return converted_bytes(parameters, model.n_vocab, _precision(model, outtype))
+
+
+def converted_bytes(parameters: int, n_vocab: int, precision: Precision) -> int:
+    """As `expected_bytes`, for a model that is not here yet."""
+    return parameters * _BYTES[precision] + n_vocab * _TOKEN_BYTES
 
 
 def memory_bytes(model: ModelFolder, outtype: OutType = "auto") -> int:
@@ -112,8 +120,16 @@ def memory_bytes(model: ModelFolder, outtype: OutType = "auto") -> int:
     largest = max(tensor.parameters for tensor in model.weights.tensors)
     with suppress(UnknownArchitectureError, InvalidModelError):  # experts are put together into one tensor
         largest = max(largest, *(math.prod(tensor.shape) for tensor in tensors(from_hf_config(model.config))))
-    each = _MEMORY_BYTES[full_precision(model) if outtype == "auto" else outtype]
-    return _BASE_MEMORY_BYTES + largest * each
+    return converting_bytes(largest, _precision(model, outtype))
+
+
+def converting_bytes(largest: int, precision: Precision) -> int:
+    """As `memory_bytes`, for a model that is not here yet; `largest` is the number of weights in its largest tensor."""
+    return _BASE_MEMORY_BYTES + largest * _MEMORY_BYTES[precision]
+
+
+def _precision(model: ModelFolder, outtype: OutType) -> Precision:
+    return full_precision(model) if outtype == "auto" else outtype
 
 
 def convert(
@@ -143,7 +159,7 @@ def convert(
             f"{folder} is quantized already ({model.quantized}): start from the weights that it was made of"
         )
     converter = converter or require_converter()
-    precision = full_precision(model) if outtype == "auto" else outtype
+    precision = _precision(model, outtype)
     total = expected_bytes(model, outtype)
     free = shutil.disk_usage(out.parent).free
     if free < total:

@@ -28,6 +28,7 @@ from profiles.throughput import require
 from quantize.errors import QuantizationError, UnexpectedTensorsError
 from quantize.gguf_header import read_header
 from quantize.imatrix import Imatrix
+from quantize.room import told_when_full
 from quantize.types import PRESETS, TENSOR_TYPES, row_bytes
 
 TIMEOUT_S = 24 * 3600.0  # 24B at a slow type on a board takes hours; a hang shows in the progress
@@ -131,7 +132,8 @@ def quantize_gguf(
     """Write `source`, quantized, to `out`; what was there is overwritten.
 
     The file names the importance matrix as llama-quantize does, but by `imatrix_name` alone, so that the same inputs
-    make the same bytes in every folder. Raises QuantizationError, with nothing left at `out`, and EngineError.
+    make the same bytes in every folder. Raises QuantizationError, NoRoomError where the disk becomes full, and
+    EngineError, with nothing left at `out`.
     """
     preset = PRESETS[recipe.preset]
     if preset.needs_imatrix and imatrix is None:
@@ -146,11 +148,12 @@ def quantize_gguf(
         threads=threads,
     )
     try:
-        with _watched(out, progress):
-            reply = engine.quantize(request, timeout_s=TIMEOUT_S)
-        if isinstance(reply, EngineFailure) and reply.kind == "refused":
-            raise QuantizationError(_with_reason(reply.message, reply))
-        require(reply)
+        with told_when_full(out.parent):
+            with _watched(out, progress):
+                reply = engine.quantize(request, timeout_s=TIMEOUT_S)
+            if isinstance(reply, EngineFailure) and reply.kind == "refused":
+                raise QuantizationError(_with_reason(reply.message, reply))
+            require(reply)
     except BaseException:
         out.unlink(missing_ok=True)
         raise

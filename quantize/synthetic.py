@@ -8,7 +8,6 @@ experts. Vectors have the value that leaves alone what they act on (a norm's wei
 
 from __future__ import annotations
 
-import errno
 import random
 import shutil
 import struct
@@ -20,6 +19,7 @@ from typing import BinaryIO
 from quantize.architecture import Architecture, gguf_metadata, tensors
 from quantize.errors import NoRoomError
 from quantize.gguf_writer import MetadataValue, TensorInfo, header, padded
+from quantize.room import FULL
 from quantize.skeleton import NO_TOKENIZER
 from quantize.types import TENSOR_TYPES
 
@@ -77,7 +77,7 @@ def write_synthetic(
                 _write_tensor(file, info, tiles[info.type], index)
     except BaseException as error:
         path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(error, OSError) and error.errno in FULL:
             raise NoRoomError(f"{path.parent} has no room for a file of {size / 1e9:.2f} GB") from error
         raise
     return size

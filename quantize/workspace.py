@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from profiles.orderly_end import orderly_end
 from quantize.errors import OccupiedError
+from quantize.room import told_when_full
 
 MARK = "manifest.json"
 """The file by which a folder is known to be a finished build; nothing else is ever replaced."""
@@ -50,8 +51,8 @@ class Workspace:
 def workspace(target: Path, *, replace: bool) -> Iterator[Workspace]:
     """An empty folder beside `target`, locked against a second build of it, which is removed at the end.
 
-    Raises OccupiedError where `target` exists and may not be replaced, or another process builds it. SIGTERM and
-    SIGHUP clean up as Ctrl-C does.
+    Raises OccupiedError where `target` exists and may not be replaced, or another process builds it, and NoRoomError
+    where the disk becomes full. SIGTERM and SIGHUP clean up as Ctrl-C does.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.building")
@@ -61,7 +62,8 @@ def workspace(target: Path, *, replace: bool) -> Iterator[Workspace]:
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
         try:
-            yield Workspace(path, target)
+            with told_when_full(path):
+                yield Workspace(path, target)
         finally:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -82,6 +82,12 @@ def plan_text(plan: PlanDocument) -> str:
     if needs.download_bytes:
         free = f", {amount(needs.cache_free_bytes)} free" if needs.cache_free_bytes is not None else ""
         lines.append(f"  download  {amount(needs.download_bytes)} to {needs.cache}{free}")
+    if (new := needs.converter) is not None:
+        lines += [
+            f"  converter not installed; once, {amount(new.download_bytes)} to download and "
+            f"{amount(new.disk_bytes)} to keep in",
+            f"            {new.folder}, {amount(new.disk_free_bytes)} free",
+        ]
     free = f", {amount(needs.memory_free_bytes)} free" if needs.memory_free_bytes is not None else ""
     lines.append(f"  memory    {amount(needs.memory_bytes)} at the peak{free}")
     lines.append("")

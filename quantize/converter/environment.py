@@ -48,6 +48,7 @@ _FACTS = "converter.json"
 # torch for Linux, by the sizes of its wheels: about.
 _DOWNLOAD_BYTES, _DISK_BYTES = 330_000_000, 1_200_000_000
 _CUDA_DOWNLOAD_BYTES, _CUDA_DISK_BYTES = 3_500_000_000, 8_000_000_000
+_MEMORY_BYTES = 300_000_000  # of pip while it unpacks torch, and of the first start: 294 MB measured
 
 
 class Converter(msgspec.Struct, frozen=True):
@@ -70,6 +71,7 @@ class ConverterPlan(msgspec.Struct, frozen=True):
     requirements: tuple[str, ...]
     download_bytes: int
     disk_bytes: int
+    memory_bytes: int
 
 
 class InstallProgress(msgspec.Struct, frozen=True):
@@ -108,6 +110,13 @@ def require_converter() -> Converter:
     return found
 
 
+def require_network() -> None:
+    """Raise ConverterDownloadError where `install_converter` must not fetch what it needs."""
+    forbidden = no_network("installing the converter")
+    if forbidden is not None:
+        raise ConverterDownloadError(forbidden, advice="give a GGUF as the source, or install it first")
+
+
 def converter_plan() -> ConverterPlan:
     """What `install_converter` would do. Raises ConverterInstallError for a user without a data folder."""
     any_torch = os.environ.get(ANY_TORCH) == "any"
@@ -121,6 +130,7 @@ def converter_plan() -> ConverterPlan:
         ),
         download_bytes=_CUDA_DOWNLOAD_BYTES if large else _DOWNLOAD_BYTES,
         disk_bytes=_CUDA_DISK_BYTES if large else _DISK_BYTES,
+        memory_bytes=_MEMORY_BYTES,
     )
 
 
@@ -143,11 +153,7 @@ def install_converter(report: Callable[[InstallProgress], None]) -> Converter:
             found = find_converter()
             if found is not None:
                 return found
-            forbidden = no_network("installing the converter")
-            if forbidden is not None:
-                raise ConverterDownloadError(
-                    forbidden, advice="give a GGUF as the source, or install it first"
-                )
+            require_network()
             for left in place.parent.glob(f".{place.name}-*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             free = shutil.disk_usage(place.parent).free

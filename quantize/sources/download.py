@@ -7,7 +7,6 @@ their hash is what the Hub had announced. Xet, which has no half files, is not u
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import BinaryIO
 
 from profiles.text import amount
 from quantize.errors import HubError, NoRoomError, SourceError, WrongContentError
+from quantize.room import FULL
 from quantize.sources.cache import RepositoryCache
 from quantize.sources.hub import Hub, TransientError, persist
 from quantize.sources.source import SourceFile
@@ -110,7 +110,7 @@ class Download:
                         self._waiting("another process is downloading it")
                 return self._locked()
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in FULL:
                 raise NoRoomError(
                     f"the disk of {self._hub.settings.cache} is full, with {self._so_far()}; free some, "
                     "or set HF_HOME to a folder on another disk"

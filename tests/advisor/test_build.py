@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import jsonschema
@@ -235,6 +236,39 @@ def test_a_build_without_room_is_refused_before_anything_is_written(full: Path, 
     assert "needs" in done.stderr
     assert "free" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["slm-advisor: importance matrix", "quantizing", "measuring fidelity"])
+def test_a_disk_that_fills_during_a_build_ends_it_in_words(
+    full: Path, texts: tuple[Path, Path], tmp_path: Path, stage: str
+) -> None:
+    """On a real file system with room enough at first: exit code 3, which disk, and nothing is left on it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    calibration, held_out = texts
+    build = (
+        f"exec {sys.executable} -c 'from advisor.cli.main import main; main()' build {MODEL}:Q4_K_M --source {full} "
+        f"--out {disk}/out --calibration {calibration} --text {held_out}"
+    )
+    script = f"mount -t tmpfs -o size=300m tmpfs {disk} && ({build}); code=$?; ls -A {disk}/out; exit $code"
+    process = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    if first.startswith(("unshare", "mount")):
+        process.communicate()
+        pytest.skip(f"no file system of one's own here: {first.strip()}")
+    until(process, stage)
+    # What others see of its mounts.
+    with Path(f"/proc/{process.pid}/root{disk}/other").open("wb", buffering=0) as other, suppress(OSError):
+        while True:
+            other.write(bytes(1 << 16))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err
+    assert f"the disk at {disk} became full" in err
+    assert out == ""
 
 
 # --- interrupted ----------------------------------------------------------------------------------------------

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from advisor.catalog import load_catalog
 from advisor.cli.main import run
+from advisor.cli.schema import schema_of
 from profiles.engine.client import Engine
 from profiles.engine.protocol import LoadModel, OpenContext, RunTest
+from profiles.text import amount
 from profiles.throughput import require
+from quantize.convert import converter_plan, expected_bytes, memory_bytes, read_folder
 from quantize.gguf_header import read_header
 from quantize.hashes import sha256_of
 from quantize.manifest import read_manifest
@@ -125,19 +131,64 @@ def test_without_a_network_the_exit_code_says_so(
     assert "cache" in err
 
 
-@pytest.mark.slow
-def test_safetensors_become_a_variant_that_runs(
-    call: Call, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The converter is set up by the first build, and the folder's licence comes along."""
+@pytest.fixture
+def tiny(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of safetensors, in the catalog as Tiny-Qwen3, of a user who has no converter yet."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     folder = tmp_path / "Tiny-Qwen3"
     make_tiny_folder("qwen3", folder)
-    (folder / "LICENSE").write_text("Do as you like.")
     code, _, err = call("catalog", "add", folder)
     assert code == 0, err
-    given = ("build", "Tiny-Qwen3:Q4_K_M", "--source", folder, "--out", tmp_path / "out")
     load_catalog.cache_clear()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_plan_from_safetensors_shows_what_the_converter_takes(
+    call: Call, tiny: Path, tmp_path: Path
+) -> None:
+    """It is not installed: what it fetches and keeps, where, and a stage of its own."""
+    given = ("build", "Tiny-Qwen3:Q8_0", "--source", tiny, "--out", tmp_path / "out", "--dry-run", *QUICK)
+    code, out, err = call(*given, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    jsonschema.validate(document, schema_of("build-plan"))
+    needs, plan, folder = document["needs"], converter_plan(), read_folder(tiny)
+    assert needs["converter"] == {
+        "folder": plan.folder,
+        "download_bytes": plan.download_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "disk_free_bytes": pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1),
+        "memory_bytes": plan.memory_bytes,
+    }
+    memory = {need["stage"]: need["memory_bytes"] for need in needs["stages"]}
+    assert list(memory) == ["source", "converter", "convert", "quantize"]
+    assert memory["convert"] == memory_bytes(folder)
+    assert needs["disk_bytes"] == needs["result_bytes"] + expected_bytes(folder)
+    code, out, _ = call(*given)
+    assert code == 0
+    download, keep = amount(plan.download_bytes), amount(plan.disk_bytes)
+    assert f"converter not installed; once, {download} to download and {keep} to keep in" in out
+    assert f"{tmp_path}/data/slm-advisor/converter-" in out
+
+
+@pytest.mark.slow
+def test_offline_a_converter_that_is_not_installed_is_told_before_the_build(
+    call: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLM_ADVISOR_OFFLINE", "1")
+    code, _, err = call("build", "Tiny-Qwen3:Q8_0", "--source", tiny, "--out", tmp_path / "out", *QUICK)
+    assert code == 6
+    assert "installing the converter needs the network" in err
+    assert "slm-advisor: weights" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_safetensors_become_a_variant_that_runs(call: Call, serve: Serve, tiny: Path, tmp_path: Path) -> None:
+    """The converter is set up by the first build, and the folder's licence comes along."""
+    (tiny / "LICENSE").write_text("Do as you like.")
+    given = ("build", "Tiny-Qwen3:Q4_K_M", "--source", tiny, "--out", tmp_path / "out")
     code, _, err = call(*given, "--text", HELD_OUT)
     assert code == 0, err
     for stage in ("installing the converter", "converting to GGUF", "importance matrix", "fidelity"):
@@ -158,6 +209,9 @@ def test_safetensors_become_a_variant_that_runs(
         require(engine.open_context(OpenContext(n_ctx=64)))
         assert require(engine.run_test(RunTest(n_prompt=16, n_gen=4))).gen_s
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Tiny-Qwen3-Q4_K_M"]
+    code, out, err = call(*given, "--replace", "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["needs"]["converter"] is None
 
 
 def test_the_token_of_an_account_opens_what_it_may_read(
