@@ -10,6 +10,9 @@ import os
 
 SWITCH = "HF_HUB_OFFLINE"  # huggingface_hub's own: it refuses every request while it is set
 SETTING = "SLM_ADVISOR_OFFLINE"
+FORBIDDEN = f"--offline, {SETTING} or {SWITCH} forbids"
+"""The end of a sentence on what would need the network."""
+
 _ON = frozenset({"1", "on", "yes", "true"})
 
 
@@ -30,4 +33,4 @@ def no_network(what: str) -> str | None:
     """Why `what` ("installing the engine") cannot be done, where it would need the network and may not use it."""
     if not is_offline():
         return None
-    return f"{what} needs the network, which --offline, {SETTING} or {SWITCH} forbids"
+    return f"{what} needs the network, which {FORBIDDEN}"

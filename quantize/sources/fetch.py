@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from profiles.offline import FORBIDDEN
 from profiles.text import amount
 from quantize.errors import HubOfflineError, NoRoomError, SourceError
 from quantize.safetensors_header import INDEX
@@ -81,8 +82,8 @@ class _HubFetch:
         if missing and self._settings.offline:
             wrong = f" ({removed[0]} there had another content than the Hub announced)" if removed else ""
             raise HubOfflineError(
-                f"{missing[0].name} of {self._repository} is not in the Hub's cache{wrong}, and the network must "
-                "not be used (offline, or HF_HUB_OFFLINE=1)"
+                f"{missing[0].name} of {self._repository} is not in the Hub's cache{wrong}: fetching it needs the "
+                f"network, which {FORBIDDEN}"
             )
         self._require_room(missing)
         counter = _Counter("downloading", sum(file.bytes for file in missing), self._report)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from profiles.offline import FORBIDDEN
 from quantize.errors import GatedError, HubError, HubOfflineError, SourceError, SourceNotFoundError
 from quantize.sources.cache import RepositoryCache
 from quantize.sources.choose import Choice, choose_gguf, choose_safetensors
@@ -198,8 +199,8 @@ class _Search:
         what = f"published {preset} GGUF" if preset else "full-precision weights"
         if self._offline:
             return HubOfflineError(
-                f"no {what} in the Hub's cache {self._settings.cache}, and the network must not be used "
-                f"(offline, or HF_HUB_OFFLINE=1){looked}"
+                f"no {what} in the Hub's cache {self._settings.cache}, and asking the Hub needs the network, which "
+                f"{FORBIDDEN}{looked}"
             )
         if self._gated is not None:
             return self._gated

@@ -16,7 +16,8 @@ from urllib.parse import quote, urljoin
 
 import msgspec
 
-from quantize.errors import GatedError, HubError, SourceError, SourceNotFoundError
+from profiles.offline import FORBIDDEN
+from quantize.errors import GatedError, HubError, HubOfflineError, SourceError, SourceNotFoundError
 from quantize.sources.listing import Listing, parse_listing
 from quantize.sources.names import is_commit, is_sha256
 from quantize.sources.settings import HubSettings, Patience
@@ -183,7 +184,7 @@ class Hub:
             ) as response:
                 yield response
         except OfflineModeIsEnabled as error:
-            raise HubError("HF_HUB_OFFLINE is set: unset it to use the network") from error
+            raise HubOfflineError(f"asking the Hub needs the network, which {FORBIDDEN}") from error
         except HTTPError as error:
             raise TransientError(f"the connection failed ({self._scrubbed(error)})") from None
 

@@ -95,9 +95,39 @@ def test_a_build_from_the_hub_is_refused_by_whoever_forbids_it(switch: str, tmp_
     env = environment(tmp_path, HF_TOKEN=SECRET, **({} if option else {switch: "1"}))
     done = call("build", "SmolLM2-135M-Instruct:Q8_0", "--out", tmp_path, *option, env=env)
     assert done.returncode == 6
-    assert "offline" in done.stderr
+    assert switch in done.stderr
     assert SECRET not in done.stdout + done.stderr
     assert not list(tmp_path.glob("SmolLM2*"))
+
+
+@pytest.mark.engine
+def test_a_build_that_does_not_reach_the_hub_tells_no_token(tmp_path: Path) -> None:
+    """Nobody listens there, and the address has a password in it that must not be told either."""
+    env = environment(tmp_path, HF_TOKEN=SECRET, HF_ENDPOINT="http://somebody:password@127.0.0.1:9")
+    done = call(
+        "build", "SmolLM2-135M-Instruct:Q8_0", "--out", tmp_path, env={**env, "SLM_ADVISOR_DEBUG": "1"}
+    )
+    assert done.returncode == 6, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert "password" not in done.stdout + done.stderr
+
+
+@pytest.mark.engine
+def test_a_build_from_a_local_file_is_planned_where_there_is_no_network(
+    smollm2_f16: Path, without_network: tuple[str, ...], tmp_path: Path
+) -> None:
+    given = (
+        "build",
+        "SmolLM2-135M-Instruct:Q4_K_M",
+        "--source",
+        smollm2_f16,
+        "--out",
+        tmp_path / "out",
+        "--dry-run",
+    )
+    done = call(*given, env=environment(tmp_path), before=without_network)
+    assert done.returncode == 0, done.stderr
+    assert "measuring fidelity" in done.stdout
 
 
 @pytest.mark.parametrize(
