@@ -206,10 +206,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.engine
 @pytest.mark.slow
-async def test_a_disk_without_room_is_said_before_and_survived_meanwhile(
+async def test_a_disk_without_room_is_said_before_anything_is_written(
     wizard: Open, smollm2_f16: Path, small_disk: Path
 ) -> None:
-    """Too small: refused with both amounts. Filled by another program after that: the build fails and cleans up."""
+    """Refused with both amounts; the build cannot be started, and the disk stays empty."""
     pytest.importorskip("llama_cpp")
     async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
