@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from profiles.offline import SWITCH
 from tests.quantize.hub_server import Hub, Repo
 from tests.quantize.smollm2 import requantized
 from tests.quantize.smollm2 import smollm2 as smollm2_file
@@ -23,6 +24,17 @@ from tests.quantize.smollm2 import smollm2 as smollm2_file
 # A busy machine is no failure.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+
+@pytest.fixture(autouse=True)
+def network_as_before() -> Iterator[None]:
+    """A test that forbids the network, as the wizard and --offline do for the whole process, forbids it to no other."""
+    before = os.environ.get(SWITCH)
+    yield
+    if before is None:
+        os.environ.pop(SWITCH, None)
+    else:
+        os.environ[SWITCH] = before
 
 
 @pytest.fixture(scope="session")
