@@ -34,6 +34,8 @@ pytestmark = pytest.mark.engine
 MODEL = "SmolLM2-135M-Instruct"
 NAME = f"{MODEL}-Q4_K_M"
 QUICK = ("--no-imatrix", "--no-fidelity")
+# What is said when a stage begins; the plan before it has the same words.
+STAGES = tuple(f"slm-advisor: {stage}" for stage in ("importance matrix", "quantizing", "measuring fidelity"))
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -239,7 +241,7 @@ def test_a_build_without_room_is_refused_before_anything_is_written(full: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["slm-advisor: importance matrix", "quantizing", "measuring fidelity"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_that_fills_during_a_build_ends_it_in_words(
     full: Path, texts: tuple[Path, Path], tmp_path: Path, stage: str
 ) -> None:
@@ -305,7 +307,7 @@ def built(full: Path, tmp_path: Path) -> tuple[str | Path, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["slm-advisor: importance matrix", "quantizing", "measuring fidelity"])
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_build_that_is_killed_leaves_no_file_and_no_process(
     built: tuple[str | Path, ...],
