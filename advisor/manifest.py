@@ -21,6 +21,7 @@ from advisor.kv_cache import KV_TYPES
 from advisor.workload import MAX_CONTEXT, Workload
 from profiles.device import Backend
 from profiles.engine.protocol import FlashAttention
+from profiles.files import read_at_most
 from quantize.fidelity import Fidelity
 from quantize.manifest import FileNote, RecipeNote, SourceNote
 
@@ -201,17 +202,9 @@ def read_manifest_bytes(path: Path) -> bytes:
     """The bytes of a manifest's file, which is what a signature is of. Raises InvalidManifestError."""
     path = path / FILE_NAME if path.is_dir() else path
     try:
-        if not path.is_file():  # opening a pipe that nobody writes to would wait forever
-            raise InvalidManifestError(f"{path}: there is no such file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise InvalidManifestError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(content) > MAX_BYTES:
-        raise InvalidManifestError(
-            f"{path} is no deployment manifest: it is larger than {MAX_BYTES >> 20} MiB"
-        )
-    return content
 
 
 class _Head(msgspec.Struct):

@@ -12,6 +12,7 @@ import msgspec
 
 from advisor.errors import AdvisorError, InvalidInputError
 from advisor.policy import Policy, PolicyException, Rule
+from profiles.files import read_at_most
 from quantize.errors import QuantizeError
 from quantize.types import parse_preset
 
@@ -29,15 +30,10 @@ def load_policy(path: str | Path) -> Policy:
     over would allow what it forbids.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InvalidInputError(f"{path}: not a file")
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise InvalidInputError(f"{path}: {error.strerror or error}") from error
-    if len(content) > MAX_BYTES:
-        raise InvalidInputError(f"{path}: larger than 1 MiB, which no policy is")
     try:
         fields = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -70,18 +70,14 @@ def verify(
     Raises InvalidManifestError for a manifest that cannot be read or was changed, InvalidInputError for a key that
     is none, ComponentMissingError. What does not hold is a failed check and no error.
     """
-    path = plan.manifest / FILE_NAME if plan.manifest.is_dir() else plan.manifest
-    content = read_manifest_bytes(path)
-    checks: list[Check] = []
-    if plan.public_key is not None:
-        checks.append(signature_check(plan, path, content, plan.public_key))
-        if checks[0].status == "fail":
-            return not_believed(path, checks[0])
-    manifest = decode_manifest(content, str(path))
+    believed = believe(plan)
+    if isinstance(believed, Verification):
+        return believed
+    manifest, checks = believed
     target = target_of(manifest)
     notes: list[str] = []
     with ExitStack() as stack:
-        held, file = _check_file(plan, path.parent, manifest, checks, stack, progress)
+        held, file = _check_file(plan, manifest_path(plan).parent, manifest, checks, stack, progress)
         same_file = all(check.status == "pass" for check in checks if check.id in ("file", "sha256"))
         if manifest.file is None:
             same_file = False
@@ -111,43 +107,76 @@ def verify(
         checks.append(budget_check(manifest, measured, estimated))
     checks += fidelity_checks(manifest, same_file=same_file)
     checks += license_checks(manifest)
-    status = verdict(tuple(checks))
-    code = 3 if status == "fail" else 5 if missing else 4 if status == "unknown" else 0
-    return Verification(
-        manifest=str(path),
-        deployment=manifest.label,
+    return verification(
+        plan,
+        manifest,
+        target,
+        checks,
         mode="run" if measured is not None else "estimate",
-        verdict=status,
-        exit_code=code,
-        device=target.device.name or target.device.cpu.name,
         engine=engine_name,
-        checks=tuple(checks),
+        engine_missing=missing,
         measured=measured,
         estimated=estimated.speeds,
         notes=tuple(notes),
     )
 
 
-def signature_check(plan: VerifyPlan, path: Path, content: bytes, public_key: Path) -> Check:
-    """Whether the manifest is signed by whom it should be. Raises InvalidInputError for a key that is none."""
+def manifest_path(plan: VerifyPlan) -> Path:
+    return plan.manifest / FILE_NAME if plan.manifest.is_dir() else plan.manifest
+
+
+def believe(plan: VerifyPlan) -> tuple[DeploymentManifest, list[Check]] | Verification:
+    """The manifest with the check of its signature, if one is asked for; the whole answer where that does not hold.
+
+    Raises InvalidManifestError, InvalidInputError for a key that is none, ComponentMissingError.
+    """
+    path = manifest_path(plan)
+    content = read_manifest_bytes(path)
+    if plan.public_key is None:
+        return decode_manifest(content, str(path)), []
     check = Check(id="signature", title="Signature", status="pass")
     try:
-        verify_signature(content, plan.signature or signature_path(path), public_key)
+        verify_signature(content, plan.signature or signature_path(path), plan.public_key)
     except BadSignatureError as error:
-        return msgspec.structs.replace(check, status="fail", message=str(error))
-    return check
+        return Verification(
+            manifest=str(path),
+            deployment=None,
+            mode="estimate",
+            verdict="fail",
+            exit_code=3,
+            checks=(msgspec.structs.replace(check, status="fail", message=str(error)),),
+            notes=("nothing of the manifest was believed, so nothing else was checked",),
+        )
+    return decode_manifest(content, str(path)), [check]
 
 
-def not_believed(path: Path, signature: Check) -> Verification:
-    """The answer about a manifest whose signature does not hold."""
+def verification(
+    plan: VerifyPlan,
+    manifest: DeploymentManifest,
+    target: Target,
+    checks: list[Check],
+    *,
+    mode: Mode,
+    engine: str | None,
+    measured: Speeds | None,
+    estimated: Speeds,
+    notes: tuple[str, ...],
+    engine_missing: bool = False,
+) -> Verification:
+    """The answer: its verdict and exit code follow from the checks."""
+    status = verdict(tuple(checks))
     return Verification(
-        manifest=str(path),
-        deployment=None,
-        mode="estimate",
-        verdict="fail",
-        exit_code=3,
-        checks=(signature,),
-        notes=("nothing of the manifest was believed, so nothing else was checked",),
+        manifest=str(manifest_path(plan)),
+        deployment=manifest.label,
+        mode=mode,
+        verdict=status,
+        exit_code=3 if status == "fail" else 5 if engine_missing else 4 if status == "unknown" else 0,
+        device=target.device.name or target.device.cpu.name,
+        engine=engine,
+        checks=tuple(checks),
+        measured=measured,
+        estimated=estimated,
+        notes=notes,
     )
 
 

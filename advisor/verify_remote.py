@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from advisor.evidence import Value
-from advisor.manifest import FILE_NAME, DeploymentManifest, Speeds, decode_manifest, read_manifest_bytes
+from advisor.manifest import DeploymentManifest, Speeds
 from advisor.target import Target
-from advisor.verify import Verification, VerifyPlan, not_believed, signature_check
-from advisor.verify_checks import Check, fidelity_checks, license_checks, speed_checks, verdict
+from advisor.verify import Verification, VerifyPlan, believe, verification
+from advisor.verify_checks import Check, fidelity_checks, license_checks, speed_checks
 from advisor.verify_estimate import budget_check, estimate, memory_checks
 from advisor.verify_run import MOST_GENERATED
 from profiles.errors import RemoteCommandError
@@ -48,14 +48,10 @@ def verify_remote(
 
     Raises what `advisor.verify.verify` raises, and RemoteError and its kinds for a target that cannot be asked.
     """
-    path = plan.manifest / FILE_NAME if plan.manifest.is_dir() else plan.manifest
-    content = read_manifest_bytes(path)
-    checks: list[Check] = []
-    if plan.public_key is not None:
-        checks.append(signature_check(plan, path, content, plan.public_key))
-        if checks[0].status == "fail":
-            return not_believed(path, checks[0])
-    manifest = decode_manifest(content, str(path))
+    believed = believe(plan)
+    if isinstance(believed, Verification):
+        return believed
+    manifest, checks = believed
     progress("reading the target")
     target = target_of(manifest)
     before = None if way.file is None else _asked(way, way.file, progress)
@@ -89,16 +85,13 @@ def verify_remote(
         checks.append(budget_check(manifest, None, estimated))
     checks += fidelity_checks(manifest, same_file=same_file)
     checks += license_checks(manifest)
-    status = verdict(tuple(checks))
-    return Verification(
-        manifest=str(path),
-        deployment=manifest.label,
+    return verification(
+        plan,
+        manifest,
+        target,
+        checks,
         mode="run" if measured is not None else "estimate",
-        verdict=status,
-        exit_code={"fail": 3, "unknown": 4, "pass": 0}[status],
-        device=target.device.name or target.device.cpu.name,
         engine=engine,
-        checks=tuple(checks),
         measured=measured,
         estimated=estimated.speeds,
         notes=tuple(notes),

@@ -17,6 +17,7 @@ import msgspec
 from profiles.calibration import problem_of
 from profiles.device import Device
 from profiles.errors import InvalidDeviceError
+from profiles.files import read_at_most
 from profiles.fill import fill_in
 from profiles.ledger import missing_sources
 
@@ -62,16 +63,10 @@ def load_device_file(path: str | Path) -> Device:
 
     Raises InvalidDeviceError, with the file and the JSON path, for anything that cannot be understood.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        # Reading a pipe that nobody writes to would wait forever.
-        raise InvalidDeviceError(f"{path}: not a file")
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(SIZE_LIMIT_BYTES + 1)
+        content = read_at_most(Path(path), SIZE_LIMIT_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise InvalidDeviceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > SIZE_LIMIT_BYTES:
-        raise InvalidDeviceError(f"{path}: larger than 1 MiB, which no device file is")
     try:
         fields = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -7,6 +7,7 @@ disk can be used as before.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 SWITCH = "HF_HUB_OFFLINE"  # huggingface_hub's own: it refuses every request while it is set
 SETTING = "SLM_ADVISOR_OFFLINE"
@@ -16,9 +17,9 @@ FORBIDDEN = f"--offline, {SETTING} or {SWITCH} forbids"
 _ON = frozenset({"1", "on", "yes", "true"})
 
 
-def is_offline() -> bool:
+def is_offline(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the switch is on, by us or by the user's environment."""
-    return any(os.environ.get(name, "").lower() in _ON for name in (SWITCH, SETTING))
+    return any(environment.get(name, "").lower() in _ON for name in (SWITCH, SETTING))
 
 
 def stay_offline(on: bool) -> None:

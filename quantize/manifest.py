@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from profiles.files import read_at_most
 from quantize.errors import InvalidModelError
 from quantize.fidelity import Fidelity
 from quantize.workspace import MARK
@@ -107,12 +108,9 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`, or in the folder `path`. Raises InvalidModelError for what is none, or a later one."""
     path = path / MARK if path.is_dir() else path
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        content = read_at_most(path, _MOST_BYTES)
     except OSError as error:
         raise InvalidModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(content) > _MOST_BYTES:
-        raise InvalidModelError(f"{path} is no manifest: it is larger than {_MOST_BYTES >> 20} MiB")
     try:
         head = msgspec.json.decode(content, type=_Head)
         if head.schema != SCHEMA:

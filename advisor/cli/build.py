@@ -14,8 +14,12 @@ from advisor.cli.status import StatusLine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from advisor.preflight import Preflight
     from profiles.engine.client import Engine
+    from quantize.build import Order
+    from quantize.build_gptq import GptqOrder
     from quantize.build_steps import Progress
+    from quantize.manifest import Manifest
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -88,8 +92,7 @@ def build(
     from advisor.build import BuildOptions, make_order
     from advisor.cli.options import split_gptq, split_model, target_of
     from advisor.cli.output import tool_version
-    from advisor.preflight import check_preflight, preflight
-    from advisor.report.build_report import PlanDocument, manifest_text, plan_text
+    from advisor.preflight import preflight
     from advisor.workload import make_workload
     from profiles.engine.client import Engine
     from quantize.build import build as run
@@ -112,28 +115,53 @@ def build(
     with Engine() as engine:
         order = make_order(entry, recipe, options, engine, tool_version=tool_version())
         check_free(order.target, replace=order.replace)
-        plan = PlanDocument.of(order, preflight(order, entry, target, engine))
-        if dry_run:
-            if as_json:
-                write_json("build-plan", plan)
-            else:
-                write_text(plan_text(plan))
-        check_preflight(plan.needs, order)
-        if dry_run:
-            return
-        narrate(plan_text(plan).rstrip())
-        line = StatusLine()
-        try:
-            manifest = run(order, engine, report=shown_on(line), bench=_bench(engine) if with_bench else None)
-        finally:
-            line.end()
+        bench = _bench(engine) if with_bench else None
+        carry_out(
+            order,
+            preflight(order, entry, target, engine),
+            lambda report: run(order, engine, report=report, bench=bench),
+            dry_run=dry_run,
+            as_json=as_json,
+        )
+
+
+def carry_out(
+    order: Order | GptqOrder,
+    needs: Preflight,
+    run: Callable[[Callable[[Progress], None]], Manifest],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Show the plan of an order and, unless it is a dry run, `run` it with a report and show what came out.
+
+    Raises NoRoomError and TooLittleMemoryError by the plan, and what `run` raises.
+    """
+    from advisor.preflight import check_preflight
+    from advisor.report.build_report import PlanDocument, manifest_text, plan_text
+
+    plan = PlanDocument.of(order, needs)
+    if dry_run:
+        if as_json:
+            write_json("build-plan", plan)
+        else:
+            write_text(plan_text(plan))
+    check_preflight(needs, order)
+    if dry_run:
+        return
+    narrate(plan_text(plan).rstrip())
+    line = StatusLine()
+    try:
+        manifest = run(_shown_on(line))
+    finally:
+        line.end()
     if as_json:
         write_json("build", manifest)
     else:
         write_text(manifest_text(manifest, order.target))
 
 
-def shown_on(line: StatusLine) -> Callable[[Progress], None]:
+def _shown_on(line: StatusLine) -> Callable[[Progress], None]:
     """A report that shows where the build is, a new stage in any case."""
     from advisor.report.build_report import progress_text
 

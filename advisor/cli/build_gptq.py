@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advisor.cli.output import narrate, write_json, write_text
-from advisor.cli.status import StatusLine
-
 if TYPE_CHECKING:
     from advisor.catalog import Model
     from quantize.gptq_recipe import GptqRecipe
@@ -20,10 +17,9 @@ _FOR_GGUF = frozenset({"ready", "imatrix", "output_type", "embedding_type", "ove
 def build_gptq(entry: Model, recipe: GptqRecipe, context: click.Context) -> None:
     """Build `entry` by `recipe` with what `build` was given. Raises UsageError for an option that is for GGUF only."""
     from advisor.build import BuildOptions, make_gptq_order, plan_gptq_order
-    from advisor.cli.build import shown_on
+    from advisor.cli.build import carry_out
     from advisor.cli.output import tool_version
-    from advisor.preflight import check_preflight, preflight_gptq
-    from advisor.report.build_report import PlanDocument, manifest_text, plan_text
+    from advisor.preflight import preflight_gptq
     from quantize.build_gptq import build_gptq as run
     from quantize.gptq import require_gptq
     from quantize.workspace import check_free
@@ -43,25 +39,13 @@ def build_gptq(entry: Model, recipe: GptqRecipe, context: click.Context) -> None
     )
     order = make_gptq_order(entry, recipe, options, tool_version=tool_version())
     check_free(order.target, replace=order.replace)
-    plan = PlanDocument.of(order, preflight_gptq(order, plan_gptq_order(order, entry)))
-    if given["dry_run"]:
-        if given["as_json"]:
-            write_json("build-plan", plan)
-        else:
-            write_text(plan_text(plan))
-    check_preflight(plan.needs, order)
-    if given["dry_run"]:
-        return
-    narrate(plan_text(plan).rstrip())
-    line = StatusLine()
-    try:
-        manifest = run(order, report=shown_on(line))
-    finally:
-        line.end()
-    if given["as_json"]:
-        write_json("build", manifest)
-    else:
-        write_text(manifest_text(manifest, order.target))
+    carry_out(
+        order,
+        preflight_gptq(order, plan_gptq_order(order, entry)),
+        lambda report: run(order, report=report),
+        dry_run=given["dry_run"],
+        as_json=given["as_json"],
+    )
 
 
 def _refuse_others(context: click.Context, recipe: GptqRecipe) -> None:

@@ -11,6 +11,7 @@ import click
 
 from advisor.cli.options import (
     device_option,
+    given_options,
     json_option,
     policy_option,
     ruling_of,
@@ -133,15 +134,9 @@ def estimate(
 
 def _refuse_beside_batch(context: click.Context) -> None:
     """What a row says is all there is: an option beside it would look as if it counted."""
-    unset = click.core.ParameterSource.DEFAULT
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name not in ("model", "batch", "as_json")
-        and context.get_parameter_source(str(option.name)) is not unset
-    ]
+    given = given_options(context, frozenset({"model", "batch", "as_json"}))
     if given:
-        raise click.UsageError(f"with --batch, write into the rows what {', '.join(given)} says", context)
+        raise click.UsageError(f"with --batch, write into the rows what {given} says", context)
 
 
 def _run_batch(source: str) -> int:

@@ -43,6 +43,21 @@ def share(_: click.Context, option: click.Parameter, value: str | None) -> float
     return share
 
 
+def given_options(context: click.Context, answered: frozenset[str]) -> str:
+    """The options that were given though something else answers them, for a message; `answered` are the others.
+
+    An option of the program itself, --offline, is nobody's answer.
+    """
+    unset = click.core.ParameterSource.DEFAULT
+    return ", ".join(
+        option.opts[0]
+        for option in context.command.params
+        if option.expose_value
+        and option.name not in answered
+        and context.get_parameter_source(str(option.name)) is not unset
+    )
+
+
 def target_of(
     device: str | None, workload: Workload, *, via: str | None = None, strict: bool = True
 ) -> Target:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from advisor.cli.options import device_option, json_option, share, split_model, target_of
+from advisor.cli.options import device_option, given_options, json_option, share, split_model, target_of
 from advisor.cli.output import narrate, write_json, write_text
 from advisor.cli.recommend import workload_options
 from advisor.cli.status import StatusLine
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_BYTES = 64 << 20
+_NO_NEED = frozenset(
+    {
+        *("source", "rank", "out", "key", "replace", "as_json"),
+        *("min_pp", "max_kld", "max_ppl_increase", "min_same_top"),
+    }
+)
 _KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -188,11 +194,12 @@ def _model_file(path: Path, device: str | None, workload: Workload) -> Found:
 
 
 def _document(path: Path) -> bytes | None:
-    """The content of a JSON file, None for what is none."""
+    """The content of a JSON file, None for what is none. Raises OSError."""
+    from profiles.files import read_at_most
+
     if path.suffix.lower() != ".json" or not path.is_file():
         return None
-    with path.open("rb") as file:
-        return file.read(_MOST_BYTES)
+    return read_at_most(path, _MOST_BYTES)
 
 
 def _schema(content: bytes | None) -> str | None:
@@ -221,15 +228,6 @@ def _decode(content: bytes, kind: type[T], path: Path) -> T:
 def _refuse_need() -> None:
     """A recommendation has its device and its workload: an option beside it would look as if it counted."""
     context = click.get_current_context()
-    own = {"source", "rank", "out", "min_pp", "max_kld", "max_ppl_increase", "min_same_top", "key", "replace"}
-    unset = click.core.ParameterSource.DEFAULT
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name not in own | {"as_json"}
-        and context.get_parameter_source(str(option.name)) is not unset
-    ]
+    given = given_options(context, _NO_NEED)
     if given:
-        raise click.UsageError(
-            f"the recommendation says what {', '.join(given)} would: give it to 'recommend'", context
-        )
+        raise click.UsageError(f"the recommendation says what {given} would: give it to 'recommend'", context)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from profiles.offline import is_offline
 from quantize.errors import SourceError
 
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -56,13 +57,13 @@ def hub_settings(environment: Mapping[str, str] | None = None) -> HubSettings:
     home = variables.get("HF_HOME") or f"{caches}/huggingface"
     cache = variables.get("HF_HUB_CACHE") or variables.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
     endpoint = (variables.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    switches = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "SLM_ADVISOR_OFFLINE")
+    transformers = variables.get("TRANSFORMERS_OFFLINE") or ""
     disabled = variables.get("HF_HUB_DISABLE_IMPLICIT_TOKEN") or ""
     timeout = variables.get("HF_HUB_DOWNLOAD_TIMEOUT") or ""
     return HubSettings(
         endpoint=_checked(endpoint),
         cache=Path(os.path.expandvars(cache)).expanduser(),
-        offline=any(variables.get(name, "").upper() in _TRUE for name in switches),
+        offline=is_offline(variables) or transformers.upper() in _TRUE,
         use_token=disabled.upper() not in _TRUE,
         timeout_s=float(timeout) if timeout.isdecimal() and int(timeout) else 10.0,
     )

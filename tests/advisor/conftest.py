@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from advisor.catalog import Catalog, load_catalog
+from advisor.cli.main import run
 from advisor.target import Target, make_target
 from advisor.workload import Workload, make_workload
 from profiles.resolve import resolve_device
@@ -37,6 +38,21 @@ def catalog() -> Catalog:
 @functools.cache
 def target_of(name: str, workload: Workload) -> Target:
     return make_target(resolve_device(LAPTOP if name == "laptop" else name), workload)
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the command line in this process: exit code, stdout, stderr."""
+
+    def invoke(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return invoke
 
 
 Ask = Callable[..., tuple[Target, Workload]]

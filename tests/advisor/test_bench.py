@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +19,15 @@ import jsonschema
 import psutil
 import pytest
 
-from advisor.cli.main import run
 from advisor.cli.schema import schema_of
+from tests.advisor.conftest import Call
 
 TINY = ("-p", "32", "-n", "8", "-r", "2", "-t", "1", "--under-load")
 
-Call = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run the command line in this process, with a data folder of its own: exit code, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-
-    def invoke(*arguments: str | Path) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return invoke
 
 
 # --- what is printed ------------------------------------------------------------------------------------------

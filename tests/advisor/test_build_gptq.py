@@ -17,7 +17,6 @@ import psutil
 import pytest
 
 from advisor.catalog import load_catalog
-from advisor.cli.main import run
 from advisor.cli.schema import schema_of
 from quantize.architecture import tensors
 from quantize.gptq import find_gptq, plan_gptq
@@ -26,6 +25,7 @@ from quantize.hashes import sha256_of
 from quantize.manifest import read_manifest
 from quantize.safetensors_header import read_weights
 from quantize.texts import CALIBRATION, HELD_OUT
+from tests.advisor.conftest import Call
 from tests.quantize.hub_server import Hub, Repo
 from tests.quantize.safetensors import header, write
 from tests.quantize.tiny_folders import make_tiny_folder
@@ -41,18 +41,7 @@ needs_gptq = pytest.mark.skipif(
     find_gptq() is None, reason="needs GPTQModel: pip install 'slm-advisor[gptq]'"
 )
 
-Call = Callable[..., tuple[int, str, str]]
 Serve = Callable[[dict[str, Repo]], Hub]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def invoke(*arguments: str | Path) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return invoke
 
 
 @pytest.fixture

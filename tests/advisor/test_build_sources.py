@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 
 from advisor.catalog import load_catalog
-from advisor.cli.main import run
 from advisor.cli.schema import schema_of
 from profiles.engine.client import Engine
 from profiles.engine.protocol import LoadModel, OpenContext, RunTest
@@ -22,6 +21,7 @@ from quantize.gguf_header import read_header
 from quantize.hashes import sha256_of
 from quantize.manifest import read_manifest
 from quantize.texts import HELD_OUT
+from tests.advisor.conftest import Call
 from tests.quantize.hub_server import OTHER_TOKEN, TOKEN, Hub, Repo
 from tests.quantize.smollm2 import smollm2
 from tests.quantize.tiny_folders import make_tiny_folder
@@ -33,7 +33,6 @@ WEIGHTS = f"HuggingFaceTB/{MODEL}"
 GGUFS = f"HuggingFaceTB/{MODEL}-GGUF"
 QUICK = ("--no-imatrix", "--no-fidelity")
 
-Call = Callable[..., tuple[int, str, str]]
 Serve = Callable[[dict[str, Repo]], Hub]
 
 
@@ -42,16 +41,6 @@ def own_catalog() -> Iterator[None]:
     """A model that a test adds is gone for the next."""
     yield
     load_catalog.cache_clear()
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def invoke(*arguments: str | Path) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return invoke
 
 
 def test_weights_come_from_the_hub_once_and_their_commit_is_pinned(

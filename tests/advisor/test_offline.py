@@ -88,6 +88,13 @@ def test_offline_nothing_connects_and_nothing_tells_the_token(
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_offline_is_no_question_of_a_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"model": "Qwen3-0.6B", "quant": "Q8_0", "device": "Pixel 9"}\n')
+    assert run(["estimate", "--batch", str(rows), "--offline"]) == 0
+    assert "tg_tokens_per_s" in capsys.readouterr().out
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("switch", ["--offline", "SLM_ADVISOR_OFFLINE", "HF_HUB_OFFLINE"])
 def test_a_build_from_the_hub_is_refused_by_whoever_forbids_it(switch: str, tmp_path: Path) -> None:

@@ -5,27 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from advisor.cli.main import run
 from advisor.manifest import read_manifest
 from advisor.signing import BadSignatureError, sign, signature_path, verify_signature
 from quantize.hashes import sha256_of
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def invoke(*arguments: str | Path) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return invoke
+from tests.advisor.conftest import Call
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +11,6 @@ import jsonschema
 import msgspec
 import pytest
 
-from advisor.cli.main import run
 from advisor.cli.schema import schema_of
 from advisor.evidence import Value
 from advisor.gate import Limits
@@ -32,22 +30,14 @@ from advisor.workload import make_workload
 from quantize.fidelity import Fidelity, Measure
 from quantize.hashes import sha256_of
 from quantize.manifest import FileNote
+from tests.advisor.conftest import Call
 
-Call = Callable[..., tuple[int, str, str]]
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run the command line in this process, with a data folder of its own: exit code, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-
-    def invoke(*arguments: str | Path) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return invoke
 
 
 def manifest_of(file: Path | None, requires: Requirements | None = None) -> DeploymentManifest:
