@@ -12,13 +12,14 @@ from typing import Any, get_args
 
 import msgspec
 
-from advisor.candidates import COMFORT, memory_of, memory_shortfalls
+from advisor.candidates import memory_of, memory_shortfalls
 from advisor.catalog import Model, Variant, load_catalog
 from advisor.deployment_speed import deployment_speed
 from advisor.errors import AdvisorError, InvalidInputError, NotEnoughEvidenceError
 from advisor.evidence import Value
 from advisor.measured_speed import known_speeds_of
 from advisor.memory import KV_TYPES, MemoryEstimate, Settings, kv_type_problem
+from advisor.search import COMFORT
 from advisor.speed import Load, load_of, with_backend
 from advisor.target import Place, Target, make_target
 from advisor.workload import MAX_CONTEXT, make_workload

@@ -8,18 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from advisor.candidates import (
-    Candidate,
-    Shortfall,
-    candidates,
-    distinct_variants,
-    exclusions,
-    search,
-)
+from advisor.candidates import Candidate, Shortfall, exclusions
 from advisor.catalog import Model, Variant
 from advisor.evidence import Evidence
 from advisor.language import _, marked, plural
 from advisor.memory import MemoryEstimate
+from advisor.search import Choice, best_of, candidates, distinct_variants
 from advisor.target import Place, Target
 from advisor.workload import MAX_TTFT_S, PRESETS, Workload
 from profiles.text import amount, rate, seconds
@@ -73,8 +67,8 @@ def explain(model: Model, quant: str | None, target: Target, workload: Workload)
     if quant is not None:
         chosen = _nearest(model, model.variant(quant), target, workload)
     else:
-        found = search(model, target, workload)
-        chosen = found.best or min(variants, key=lambda candidate: candidate.severity)
+        found = best_of(model, target, workload)
+        chosen = found or min(variants, key=lambda candidate: candidate.severity)
     shortfalls = ruled_out + chosen.shortfalls
     changes = tuple(_changes(model, quant, target, workload)) if shortfalls else ()
     return Explanation(
@@ -235,7 +229,7 @@ _KINDS: dict[str, str] = {
 
 
 def _nearest(model: Model, variant: Variant, target: Target, workload: Workload) -> Candidate:
-    found = list(candidates(model, variant, target, workload))
+    found = list(candidates(Choice(model, variant, workload), target))
     feasible = [candidate for candidate in found if candidate.feasible]
     if feasible:
         return max(feasible, key=lambda candidate: candidate.score.speed)
@@ -369,7 +363,7 @@ def _best(model: Model, quant: str | None, target: Target, workload: Workload) -
     if exclusions(model, workload):
         return None
     if quant is None:
-        return search(model, target, workload).best
+        return best_of(model, target, workload)
     candidate = _nearest(model, model.variant(quant), target, workload)
     return candidate if candidate.feasible else None
 
@@ -390,7 +384,7 @@ def _more_memory(model: Model, quant: str | None, target: Target, workload: Work
     """The least extra memory, of whichever kind is short, with which a variant satisfies everything else."""
     extra: list[int] = []
     for variant in distinct_variants(model) if quant is None else (model.variant(quant),):
-        for candidate in candidates(model, variant, target, workload):
+        for candidate in candidates(Choice(model, variant, workload), target):
             lacking = _lacking_memory(candidate)
             only = all("memory" in shortfall.constraint for shortfall in candidate.shortfalls)
             if lacking and only and not exclusions(model, workload):

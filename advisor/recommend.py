@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from advisor.candidates import Candidate, Shortfall, exclusions, search
+from advisor.candidates import Candidate, Shortfall, exclusions
 from advisor.catalog import Model
 from advisor.errors import InvalidInputError
 from advisor.language import marked
 from advisor.licenses import check_licenses
 from advisor.score import sort_key
+from advisor.search import Choice, best, choices, nearest, openings
 from advisor.target import Target
 from advisor.workload import Workload
 
@@ -42,6 +44,67 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
         return dict(counts.most_common())
 
 
+class Recommender:
+    """The decision for one workload, ready to be made for any number of targets.
+
+    What does not depend on the target is worked out once: which models the workload and the policy leave, and what
+    each of their variants can be worth.
+    """
+
+    def __init__(self, models: Iterable[Model], workload: Workload, *, ruling: Ruling | None = None) -> None:
+        """Raises InvalidInputError for a family, licence or language that no model of the catalog has."""
+        models = tuple(models)
+        check_licenses(workload.licenses, models)
+        check_families(workload.families, models)
+        _check_languages(workload.languages, models)
+        self.workload = workload
+        self._models: list[tuple[Model, tuple[Shortfall, ...], tuple[Choice, ...]]] = []
+        for model in models:
+            shortfalls = exclusions(model, workload)
+            if ruling is not None:
+                model, forbidden = ruling.narrowed(model)
+                shortfalls += forbidden
+            self._models.append((model, shortfalls, () if shortfalls else choices(model, workload)))
+
+    def ranked(self, target: Target, most: int | None = None) -> list[Candidate]:
+        """The best candidate of each model that has a feasible one, best first; with `most`, only the first so many.
+
+        Models are searched in the order of what they could reach, until no other can come among the first.
+        """
+        open_ = [found for _, _, among in self._models if (found := openings(among, target))]
+        # Scores of what nobody scored are no scores: such models come last, and one of them never excludes another.
+        open_.sort(key=lambda found: (found[0].choice.quality().known, found[0].limit), reverse=True)
+        ranked: list[Candidate] = []
+        for found in open_:
+            if most is not None and len(ranked) >= most:
+                last = ranked[most - 1].score.total
+                if last is not None and (not found[0].choice.quality().known or found[0].limit < last):
+                    break
+            candidate = best(found, target)
+            if candidate is not None:
+                insort(ranked, candidate, key=_order)
+        return ranked[:most]
+
+    def recommend(self, target: Target) -> Recommendation:
+        """The ranking, with what rules each other model out."""
+        ranked = self.ranked(target)
+        fits = {candidate.model.id for candidate in ranked}
+        excluded = (self._exclusion(*each, target) for each in self._models if each[0].id not in fits)
+        return Recommendation(ranked=tuple(ranked), pareto=pareto_front(ranked), excluded=tuple(excluded))
+
+    def _exclusion(
+        self, model: Model, shortfalls: tuple[Shortfall, ...], among: tuple[Choice, ...], target: Target
+    ) -> Exclusion:
+        if not among:
+            return Exclusion(model=model, shortfalls=shortfalls)
+        missing = nearest(among, target)
+        return Exclusion(
+            model=model,
+            shortfalls=missing.shortfalls if missing is not None else (NO_PROCESSOR,),
+            nearest=missing,
+        )
+
+
 def recommend(
     models: Iterable[Model], target: Target, workload: Workload, *, ruling: Ruling | None = None
 ) -> Recommendation:
@@ -49,28 +112,7 @@ def recommend(
 
     Raises InvalidInputError for a family, licence or language that no model of the catalog has.
     """
-    models = tuple(models)
-    check_licenses(workload.licenses, models)
-    check_families(workload.families, models)
-    _check_languages(workload.languages, models)
-    ranked: list[Candidate] = []
-    excluded: list[Exclusion] = []
-    for model in models:
-        shortfalls = exclusions(model, workload)
-        if ruling is not None:
-            model, forbidden = ruling.narrowed(model)
-            shortfalls += forbidden
-        if shortfalls:
-            excluded.append(Exclusion(model=model, shortfalls=shortfalls))
-            continue
-        found = search(model, target, workload)
-        if found.best is not None:
-            ranked.append(found.best)
-        else:
-            missing = found.nearest.shortfalls if found.nearest is not None else (NO_PROCESSOR,)
-            excluded.append(Exclusion(model=model, shortfalls=missing, nearest=found.nearest))
-    ranked.sort(key=_order)
-    return Recommendation(ranked=tuple(ranked), pareto=pareto_front(ranked), excluded=tuple(excluded))
+    return Recommender(models, workload, ruling=ruling).recommend(target)
 
 
 NO_PROCESSOR = Shortfall(

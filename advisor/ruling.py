@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from advisor.candidates import Shortfall, exclusions, search
+from advisor.candidates import Shortfall, exclusions
 from advisor.catalog import Model, Variant
 from advisor.explain import Explanation, explain, other_quant
 from advisor.local_files import Shelf, usual_folders
 from advisor.policy import Facts, Policy, PolicyException, Violation, exception_text, violations
 from advisor.quantization_loss import body_weights_of, variant_loss
+from advisor.search import best_of
 from advisor.target import Target
 from advisor.workload import Workload
 
@@ -91,7 +92,7 @@ def explain_under(
     if not forbidden:
         return explain(allowed, quant, target, workload)
     explanation = explain(model, quant, target, workload)
-    instead = search(allowed, target, workload).best if open_ and not exclusions(model, workload) else None
+    instead = best_of(allowed, target, workload) if open_ and not exclusions(model, workload) else None
     changes = () if instead is None or quant is None else (other_quant(instead.variant.quant, quant),)
     shortfalls = forbidden + explanation.shortfalls
     variants = tuple(

@@ -28,8 +28,8 @@ from advisor.load import Load, load_of
 from advisor.processors import Processor, processors, with_backend
 from advisor.speed_calibrated import make_plan as calibrated_plan
 from advisor.speed_coefficients import Coefficients, coefficients
-from advisor.speed_plan import Plan
-from advisor.speed_spec import make_plan
+from advisor.speed_plan import NO_CEILING, Ceiling, Plan
+from advisor.speed_spec import ceiling, make_plan
 
 __all__ = [
     "Load",
@@ -39,6 +39,7 @@ __all__ = [
     "load_of",
     "predict",
     "processors",
+    "speed_ceiling",
     "with_backend",
 ]
 
@@ -215,6 +216,14 @@ def _prompt(
         overhead += rest * far.prompt_s
     total = overhead + matrices + attention + reading + transfer
     return PromptTerms(overhead, matrices, attention, reading, transfer, total)
+
+
+@lru_cache(maxsize=1024)
+def speed_ceiling(processor: Processor) -> Ceiling:
+    """What no load exceeds on a processor. A calibration may say otherwise than data sheets: then there is none."""
+    if processor.calibration is not None or processor.bandwidth_bytes_per_s is None:
+        return NO_CEILING
+    return ceiling(coefficients(), processor)
 
 
 @lru_cache(maxsize=16384)

@@ -9,8 +9,13 @@ import msgspec
 from advisor.load import Load, WeightGroup
 from advisor.processor_tables import GENERATIONS
 from advisor.processors import Processor
-from advisor.speed_coefficients import Coefficients, CpuCoefficients, GenerationCoefficients
-from advisor.speed_plan import Plan
+from advisor.speed_coefficients import (
+    AcceleratorCoefficients,
+    Coefficients,
+    CpuCoefficients,
+    GenerationCoefficients,
+)
+from advisor.speed_plan import Ceiling, Plan
 
 Test = Literal["tg", "pp"]
 
@@ -36,8 +41,7 @@ def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load, th
     generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
     bandwidth = processor.bandwidth_bytes_per_s or 0.0
     flops = processor.shader_flops or bandwidth * typical_intensity(processor)
-    rate = bandwidth * own.efficiency * generation.decode
-    matrix_rate = flops * own.prompt_rate * generation.prompt
+    rate, matrix_rate = _accelerator_rates(own, generation, processor)
     cores = None if own.native is None else _cores(fitted.cpu, processor, threads)
     p = GPU_SHARPNESS
     weights_s: dict[str, float] = {}
@@ -157,6 +161,35 @@ def _cpu_times(own: CpuCoefficients, cores: _Cores, group: WeightGroup) -> tuple
     computing = group.weights * own.decode[cores.kernels][group.type] / cores.rate
     p = CPU_SHARPNESS
     return (reading**p + computing**p) ** (1 / p), own.prompt[cores.kernels][group.type] / cores.prompt_rate
+
+
+def ceiling(fitted: Coefficients, processor: Processor) -> Ceiling:
+    """The terms of `make_plan` without what only adds time: reading and multiplying by the quickest type."""
+    cores = _cores(fitted.cpu, processor, processor.threads)
+    read = cores.bandwidth
+    multiplied = cores.prompt_rate / min(fitted.cpu.prompt[cores.kernels].values())
+    if processor.backend != "cpu":
+        own = fitted.accelerators[processor.backend]
+        generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
+        rate, matrix_rate = _accelerator_rates(own, generation, processor)
+        read_there = rate * max(1.0, *own.type_efficiency.values())
+        multiplied_there = matrix_rate * max(1.0, *own.prompt_type.values()) / 2.0
+        if own.native is None:
+            read, multiplied = read_there, multiplied_there
+        else:  # what has no kernels stays on the cores
+            read, multiplied = max(read_there, read / own.fallback), max(multiplied_there, multiplied)
+    return Ceiling(
+        read, multiplied, _interval(fitted, processor, "tg")[0], _interval(fitted, processor, "pp")[0]
+    )
+
+
+def _accelerator_rates(
+    own: AcceleratorCoefficients, generation: GenerationCoefficients, processor: Processor
+) -> tuple[float, float]:
+    """Bytes a second read in decoding and operations a second in prompts, before a type's own factor."""
+    bandwidth = processor.bandwidth_bytes_per_s or 0.0
+    flops = processor.shader_flops or bandwidth * typical_intensity(processor)
+    return bandwidth * own.efficiency * generation.decode, flops * own.prompt_rate * generation.prompt
 
 
 def typical_intensity(processor: Processor) -> float:

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from advisor.candidates import candidates, distinct_variants, evaluate, exclusions, family_matches
+from advisor.candidates import evaluate, exclusions, family_matches
 from advisor.catalog import Catalog
 from advisor.errors import InvalidInputError
 from advisor.explain import describe, explain
-from advisor.recommend import recommend
+from advisor.recommend import Recommender, recommend
+from advisor.search import Choice, candidates, distinct_variants
 from advisor.target import make_target
 from advisor.workload import make_workload
 from tests.advisor.conftest import Ask, target_of
@@ -63,6 +64,48 @@ def test_the_list_is_in_the_order_of_the_score_and_unknown_quality_comes_last(
     known = [total for total in totals if total is not None]
     assert known == sorted(known, reverse=True)
     assert totals[: len(known)] == known
+
+
+@pytest.mark.parametrize("task", ["chat", "summarize"])
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_no_candidate_that_the_search_left_out_is_better(
+    device: str, task: str, ask: Ask, catalog: Catalog
+) -> None:
+    """What the search finds by its bounds is what estimating every candidate finds: the same deployments."""
+    target, workload = ask(device, task=task)
+    ranked = {each.model.id: each for each in recommend(catalog.models, target, workload).ranked}
+    scored = [model for model in catalog.models if not exclusions(model, workload)][::3]
+    for model in scored:
+        every = [
+            each
+            for variant in distinct_variants(model)
+            for each in candidates(Choice(model, variant, workload), target)
+            if each.feasible
+        ]
+        best = max(every, key=lambda each: each.score.total or 0.0, default=None)
+        found = ranked.get(model.id)
+        assert (best is None) == (found is None), model.name
+        if best is not None and found is not None and best.score.total is not None:
+            assert found == best
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_first_of_the_list_are_the_same_when_only_they_are_asked_for(
+    device: str, ask: Ask, catalog: Catalog
+) -> None:
+    """Looking for three, ten or two hundred models gives the head of the whole list."""
+    target, workload = ask(device, task="chat")
+    recommender = Recommender(catalog.models, workload)
+    everything = recommender.ranked(target)
+    for most in (1, 3, 10, 200):
+        assert recommender.ranked(target, most) == everything[:most]
+
+
+def test_a_native_type_smaller_than_a_lossy_one_is_found(ask: Ask, catalog: Catalog) -> None:
+    """gpt-oss is released in MXFP4: nothing bigger is better, though a bigger one would fit."""
+    target, workload = ask("Apple M2 Pro", task="general", memory_budget="24GB")
+    ranked = recommend([catalog.find("gpt-oss-20b")], target, workload).ranked
+    assert [candidate.variant.quant for candidate in ranked] == ["MXFP4"]
 
 
 def test_a_model_llama_cpp_cannot_run_is_never_listed(ask: Ask, catalog: Catalog) -> None:
@@ -214,7 +257,7 @@ def test_a_smaller_cache_is_tried_where_the_default_fits_and_is_too_slow(ask: As
     target, workload = ask("laptop", min_tg_tokens_per_s=0.0, **need)
     model = catalog.find("llama-3.1-8b")
     variant = model.variant("Q4_K_M")
-    default = next(candidates(model, variant, target, workload))
+    default = next(candidates(Choice(model, variant, workload), target))
     assert default.settings.type_k == "f16"
     small = msgspec.structs.replace(default.settings, type_k="q8_0", type_v="q8_0")
     quicker = evaluate(model, variant, target, default.place, small, workload)
@@ -222,7 +265,7 @@ def test_a_smaller_cache_is_tried_where_the_default_fits_and_is_too_slow(ask: As
     assert quicker.speed is not None
     floor = (default.speed.tg.low + quicker.speed.tg.low) / 2
     target, workload = ask("laptop", min_tg_tokens_per_s=floor, **need)
-    chosen = next(candidates(model, variant, target, workload))
+    chosen = next(candidates(Choice(model, variant, workload), target))
     assert chosen.settings.type_k == "q8_0"
     assert chosen.feasible
 
