@@ -85,6 +85,11 @@ class Recommender:
                 insort(ranked, candidate, key=_order)
         return ranked[:most]
 
+    def smallest(self) -> tuple[Choice, ...] | None:
+        """The choices of the model with the smallest variant; None where workload and policy leave no model."""
+        left = [among for _, _, among in self._models if among]
+        return min(left, key=lambda among: among[-1].variant.tensor_bytes, default=None)
+
     def recommend(self, target: Target) -> Recommendation:
         """The ranking, with what rules each other model out."""
         ranked = self.ranked(target)

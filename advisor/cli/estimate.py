@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
 
 import click
 
@@ -143,12 +140,13 @@ def _run_batch(source: str) -> int:
     """Stream rows to answers; 3 if any line could not be answered."""
     import msgspec
 
-    from advisor.estimate import ErrorLine, estimate_lines
+    from advisor.cli.lines import lines_of
+    from advisor.estimate import MAX_LINE_BYTES, ErrorLine, estimate_lines
 
     encoder = msgspec.json.Encoder()
     failed = 0
     buffer = bytearray()
-    for answer in estimate_lines(_lines(source)):
+    for answer in estimate_lines(lines_of(source, MAX_LINE_BYTES)):
         failed += isinstance(answer, ErrorLine)
         encoder.encode_into(answer, buffer, len(buffer))
         buffer += b"\n"
@@ -165,24 +163,3 @@ def _write(buffer: bytearray, *, flush: bool) -> None:
         if flush:
             sys.stdout.buffer.flush()
     buffer.clear()
-
-
-def _lines(source: str) -> Iterator[bytes]:
-    if source == "-":
-        if sys.stdin is None:
-            raise click.UsageError("standard input is closed; there are no rows to read")
-        yield from _bounded(sys.stdin.buffer)
-        return
-    with Path(source).open("rb") as file:
-        yield from _bounded(file)
-
-
-def _bounded(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; of one that is too long for a row the start, so that no line fills the memory."""
-    from advisor.estimate import MAX_LINE_BYTES
-
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        rest = line if len(line) > MAX_LINE_BYTES else b""
-        while rest and not rest.endswith(b"\n"):
-            rest = file.readline(MAX_LINE_BYTES)
-        yield line

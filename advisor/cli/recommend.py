@@ -9,9 +9,11 @@ import click
 
 from advisor.cli.options import (
     device_option,
+    given_options,
     json_option,
     policy_option,
     ruling_of,
+    share,
     split_model,
     target_of,
     via_option,
@@ -72,6 +74,7 @@ def workload_options(function: F) -> F:
     "slm-advisor recommend --device 'Pixel 9' --task voice --json\n\n"
     "slm-advisor recommend --via 'ssh laptop' --task chat\n\n"
     "slm-advisor recommend --confirm 3\n\n"
+    "slm-advisor recommend --devices inventory.jsonl --task chat\n\n"
     "slm-advisor recommend --why Qwen3-8B:Q8_0"
 )
 @device_option
@@ -87,6 +90,16 @@ def workload_options(function: F) -> F:
     help="Run the first N here with made-up weights (about a minute each), and rank again.",
 )
 @click.option("--why", metavar="MODEL[:QUANT]", help="Explain one model instead.")
+@click.option("--devices", metavar="FILE.jsonl|-", help="Answer a fleet of devices, one a line.")
+@click.option(
+    "--cover",
+    default="95%",
+    show_default=True,
+    callback=share,
+    metavar="SHARE",
+    help="Of a fleet, the devices that the fewest files are to cover.",
+)
+@click.option("--ray", metavar="ADDRESS", help="Answer a fleet on this Ray cluster: ray://HOST:10001, auto.")
 @click.option("--verbose", is_flag=True, help="Show every term of every estimate.")
 @json_option
 def recommend(
@@ -96,14 +109,23 @@ def recommend(
     top: int,
     confirmed: int | None,
     why: str | None,
+    devices: str | None,
+    cover: float,
+    ray: str | None,
     verbose: bool,
     as_json: bool,
     **need: Any,
 ) -> int:
     """Rank the deployments that fit a device and a task, best first.
 
-    Without --device or --via the answer is for this machine. Exit code 3 when nothing fits.
+    Without --device or --via the answer is for this machine. With --devices it is for each device of a file: a line
+    is a name of the library, an object with `device` and `id`, or what 'profile --json' prints; then come the files
+    that cover the fleet. Exit code 3 when nothing fits.
     """
+    if devices is not None:
+        return _fleet(devices, cover, ray, policy, top, as_json, need)
+    if ray is not None:
+        raise click.UsageError("--ray answers the fleet of --devices", click.get_current_context())
     if confirmed is not None:
         _check_confirm(device, via, why)
     if why is not None:
@@ -131,6 +153,37 @@ def recommend(
 
         write_text(recommendation_text(document, verbose=verbose))
     return 0 if document.recommendations else 3
+
+
+def _fleet(
+    source: str,
+    cover: float,
+    ray: str | None,
+    policy: str | None,
+    top: int,
+    as_json: bool,
+    need: dict[str, Any],
+) -> int:
+    from advisor.cli.fleet import answer_fleet, check_fleet
+    from advisor.errors import InvalidInputError
+    from advisor.fleet.decide import Question
+    from advisor.workload import make_workload
+
+    context = click.get_current_context()
+    answered = frozenset({"devices", "cover", "ray", "policy", "top", "as_json", *need})
+    check_fleet(context, source, given_options(context, answered))
+    ruling = ruling_of(policy)
+    if ruling is not None and ruling.policy.offline_only and ray is not None:
+        raise InvalidInputError(
+            f"{policy}: offline_only asks for files on this machine, which no other node can answer: leave --ray out"
+        )
+    question = Question(
+        workload=make_workload(**need),
+        top=top,
+        policy=None if ruling is None else ruling.policy,
+        today=None if ruling is None else ruling.today,
+    )
+    return answer_fleet(source, question, cover, ray=ray, top=top, as_json=as_json)
 
 
 def _check_confirm(device: str | None, via: str | None, why: str | None) -> None:

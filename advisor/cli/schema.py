@@ -13,6 +13,8 @@ from advisor.cli.output import SCHEMA_VERSION, write_text
 SCHEMAS: dict[str, tuple[str, str]] = {
     "recommendation": ("advisor.report.documents", "RecommendationDocument"),
     "explanation": ("advisor.report.documents", "ExplanationDocument"),
+    "fleet": ("advisor.fleet.recommend_fleet", "FleetDocument"),
+    "fleet-device": ("advisor.fleet.decide", "FleetDevice"),
     "estimate": ("advisor.report.documents", "EstimateDocument"),
     "estimate-row": ("advisor.estimate", "Row"),
     "estimate-line": ("advisor.estimate", "Line"),
@@ -37,7 +39,7 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "error": ("advisor.report.documents", "ErrorDocument"),
 }
 # What is printed or read without the envelope.
-BARE = frozenset({"estimate-row", "estimate-line", "estimate-error-line", "policy"})
+BARE = frozenset({"fleet-device", "estimate-row", "estimate-line", "estimate-error-line", "policy"})
 
 
 @click.command(epilog="Example: slm-advisor schema recommendation > recommendation.schema.json")

@@ -1,0 +1,108 @@
+"""The part of `recommend` that answers a fleet of devices, a JSON line each."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+import msgspec
+
+from advisor.cli.lines import bounded_lines, lines_of
+from advisor.cli.output import envelope, narrate, write_text
+from advisor.fleet.devices import MAX_LINE_BYTES
+
+if TYPE_CHECKING:
+    from advisor.fleet.decide import FleetDevice, Question
+
+_PROGRESS_S = 5.0
+
+
+def answer_fleet(
+    source: str, question: Question, share: float, *, ray: str | None, top: int, as_json: bool
+) -> int:
+    """Stream the answers to stdout as JSON lines, and the fleet's after them; or the fleet's alone as text.
+
+    Returns 3 where a line could not be answered or nothing fits on a device.
+    """
+    from advisor.fleet.recommend_fleet import recommend_fleet
+    from advisor.report.fleet_text import fleet_text
+
+    with tempfile.TemporaryFile() as spool:
+        document = recommend_fleet(
+            question,
+            share,
+            _Lines(source, spool),
+            _mapper(ray),
+            _print if as_json else lambda _: None,
+            _Progress(),
+        )
+    if as_json:
+        _print(document, schema="fleet")
+    else:
+        write_text(fleet_text(document, top=top))
+    return 3 if document.failed or document.without or not document.devices else 0
+
+
+class _Lines:
+    """The lines of a source as often as they are asked for; what can be read only once is kept in `spool`."""
+
+    def __init__(self, source: str, spool: BinaryIO) -> None:
+        self._source, self._spool = source, spool
+        self._kept = source == "-" or not Path(source).is_file()
+        self._read = False
+
+    def __call__(self) -> Iterator[bytes]:
+        if self._kept and self._read:
+            self._spool.seek(0)
+            return bounded_lines(self._spool, MAX_LINE_BYTES)
+        self._read = True
+        lines = lines_of(self._source, MAX_LINE_BYTES)
+        return self._keeping(lines) if self._kept else lines
+
+    def _keeping(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        for line in lines:
+            self._spool.write(line if line.endswith(b"\n") else line + b"\n")
+            yield line
+
+
+class _Progress:
+    """A line on stderr now and then."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, what: str, count: int) -> None:
+        if time.monotonic() - self._said >= _PROGRESS_S:
+            self._said = time.monotonic()
+            narrate(f"{count:,} {what}")
+
+
+def _mapper(ray: str | None) -> Callable[[Callable[[bytes], bytes], Iterable[bytes]], Iterator[bytes]]:
+    if ray is None:
+        from advisor.fleet.process_pool import map_on_processes
+
+        return map_on_processes
+    from advisor.fleet.ray_pool import map_on_ray
+
+    return partial(map_on_ray, ray)
+
+
+def _print(answer: FleetDevice | msgspec.Struct, schema: str | None = None) -> None:
+    if sys.stdout is None:
+        return
+    document = answer if schema is None else {**envelope(schema), **msgspec.to_builtins(answer)}
+    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+
+
+def check_fleet(context: click.Context, source: str, given: str) -> None:
+    """Refuse what is about one device beside a fleet of them."""
+    if given:
+        raise click.UsageError(f"--devices answers for many devices: leave {given} out", context)
+    if source != "-" and not Path(source).exists():
+        raise click.UsageError(f"there is no file '{source}'", context)
