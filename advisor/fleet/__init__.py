@@ -1,0 +1,1 @@
+"""Many devices at once: the same decision, streaming, over processes or on Ray."""
