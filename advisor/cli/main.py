@@ -166,6 +166,7 @@ def exit_code(error: BaseException) -> int | None:
         (own.NothingFitsError, 3),
         (own.NotEnoughEvidenceError, 4),
         (own.ComponentMissingError, 5),
+        (own.ClusterError, 6),
         (weights.NoRoomError, 3),
         (weights.UnexpectedTensorsError, 3),
         (weights.TooLittleMemoryError, 4),
