@@ -17,7 +17,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command(
     epilog="Examples:  slm-advisor verify deployment.json\n\n"
     "slm-advisor verify deployment.json --verify-key release.pub --junit verify.xml\n\n"
-    "slm-advisor verify deployment.json --no-run --json\n\n"
+    "slm-advisor verify deployment.json --no-run --policy policy.toml --json\n\n"
     "slm-advisor verify deployment.json --via 'ssh board' --file '~/model.gguf' --llama-bench ~/llama-bench"
 )
 @click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
@@ -34,6 +34,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--under-load", is_flag=True, help="Measure while other programs run too.")
 @click.option("--verify-key", type=_FILE, metavar="KEY.pub", help="Believe only what this key has signed.")
 @click.option("--signature", type=_FILE, metavar="FILE", help="The signature.  [MANIFEST.sig]")
+@click.option(
+    "--policy", metavar="FILE.toml", help="Also hold it against this policy (docs/how-to/policy.md)."
+)
 @click.option("--junit", type=_FILE, metavar="FILE", help="Also write JUnit XML.")
 @click.option("--sarif", type=_FILE, metavar="FILE", help="Also write SARIF 2.1.0.")
 @json_option
@@ -46,11 +49,12 @@ def verify(
     under_load: bool,
     verify_key: Path | None,
     signature: Path | None,
+    policy: str | None,
     junit: Path | None,
     sarif: Path | None,
     as_json: bool,
 ) -> int:
-    """Say whether a pinned deployment holds: file, memory, engine, speed, fidelity, licence.
+    """Say whether a pinned deployment holds: file, memory, engine, speed, fidelity, licence, policy.
 
     On this machine, or with --via on another, where only a shell is needed.
 
@@ -58,20 +62,24 @@ def verify(
     codes: 0 all pass; 3 one fails; 4 none fails, one is unknown; 5 the engine is missing; 2 the manifest cannot be
     read or was changed.
     """
+    import datetime
+
     import msgspec
 
-    from advisor.cli.options import target_of
+    from advisor.cli.options import policy_of, target_of
     from advisor.manifest import DeploymentManifest, read_manifest_bytes
     from advisor.report.verify_report import junit_text, sarif_document, verification_text
     from advisor.target import Target
     from advisor.verify import VerifyPlan
     from advisor.verify import verify as run
+    from advisor.verify_policy import PolicyOfTheDay
     from advisor.verify_remote import Way, verify_remote
     from profiles.data_folder import write_whole
     from profiles.remote import split_prefix
 
     if signature is not None and verify_key is None:
         raise click.UsageError("--signature needs --verify-key", click.get_current_context())
+    allowed = policy_of(policy)
     plan = VerifyPlan(
         manifest=manifest,
         file=None if file is None else Path(file),
@@ -79,6 +87,7 @@ def verify(
         strict=not under_load,
         public_key=verify_key,
         signature=signature,
+        policy=None if allowed is None else PolicyOfTheDay(allowed, datetime.date.today()),
     )
 
     if llama_bench is not None and via is None:

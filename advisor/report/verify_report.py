@@ -53,7 +53,9 @@ def verification_text(result: Verification) -> str:
 
 
 def junit_text(result: Verification) -> str:
-    """One test case a check. Unknown is an error and not a skipped test: a gate must not pass over it."""
+    """One test case a check, and the notes as output. Unknown is an error and no skipped test: a gate must not pass
+    over it.
+    """
     cases = result.checks
     counts = {
         "tests": str(len(cases)),
@@ -74,6 +76,8 @@ def junit_text(result: Verification) -> str:
             kind = "failure" if check.status == "fail" else "error"
             text = _xml(sentence(check))
             ElementTree.SubElement(case, kind, {"type": check.status, "message": text}).text = text
+    if result.notes:
+        ElementTree.SubElement(suite, "system-out").text = _xml("\n".join(result.notes))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -81,7 +85,8 @@ def junit_text(result: Verification) -> str:
 def sarif_document(result: Verification, tool_version: str, manifest_lines: list[str]) -> dict[str, Any]:
     """A result for each check that failed ("fail") or could not be decided ("open"); what holds is no result.
 
-    `manifest_lines` are the manifest's, so that a result points at the line that asks for it.
+    `manifest_lines` are the manifest's, so that a result points at the line that asks for it. Notes are the
+    invocation's notifications.
     """
     rules = [{"id": check.id, "shortDescription": {"text": check.title}} for check in result.checks]
     results = [
@@ -104,10 +109,12 @@ def sarif_document(result: Verification, tool_version: str, manifest_lines: list
         if check.status != "pass"
     ]
     driver = {"name": "slm-advisor", "version": tool_version, "rules": rules}
+    notes = [{"level": "note", "message": {"text": note}} for note in result.notes]
+    invocation = {"executionSuccessful": True, "toolExecutionNotifications": notes}
     return {
         "$schema": _SARIF_SCHEMA,
         "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "results": results}],
+        "runs": [{"tool": {"driver": driver}, "invocations": [invocation], "results": results}],
     }
 
 
