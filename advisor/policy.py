@@ -8,7 +8,7 @@ not known breaks the rule that asks for it.
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -99,12 +99,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that a deployment breaks, and the exception made for it, which may have expired."""
+    """A rule that a deployment breaks, and the exception made for it, which may have expired.
+
+    `known` is false where the rule is broken only because nobody knows what it asks for.
+    """
 
     rule: Rule
     allowed: str
     found: str
     message: str
+    known: bool = True
     exception: PolicyException | None = None
     days_left: int | None = None  # of the exception; negative once it has expired
 
@@ -120,6 +124,7 @@ def violations(policy: Policy, facts: Facts, today: datetime.date) -> tuple[Viol
     for rule, allowed, has, broken in _checks(policy, facts):
         if not broken:
             continue
+        known = rule not in _ASKS_FOR or getattr(facts, _ASKS_FOR[rule]) is not None
         made = [each for each in policy.exceptions if each.rule == rule and each.covers(facts)]
         exception = max(made, key=lambda each: each.until, default=None)
         left = None if exception is None else exception.days_left(today)
@@ -128,10 +133,22 @@ def violations(policy: Policy, facts: Facts, today: datetime.date) -> tuple[Viol
             message += f" (its exception expired on {exception.until})"
         found.append(
             Violation(
-                rule=rule, allowed=allowed, found=has, message=message, exception=exception, days_left=left
+                rule=rule,
+                allowed=allowed,
+                found=has,
+                message=message,
+                known=known,
+                exception=exception,
+                days_left=left,
             )
         )
     return tuple(found)
+
+
+def rules_of(policy: Policy) -> tuple[Rule, ...]:
+    """The rules that are set, in the order of `Rule`."""
+    unset = (None, False)  # by identity: a limit of 0 is one
+    return tuple(rule for rule in get_args(Rule) if all(getattr(policy, rule) is not none for none in unset))
 
 
 def exception_text(exception: PolicyException, today: datetime.date) -> str:
@@ -148,6 +165,13 @@ def exception_text(exception: PolicyException, today: datetime.date) -> str:
 
 
 _UNKNOWN = "one that is not known"
+_ASKS_FOR: dict[Rule, str] = {
+    "licenses": "license",
+    "max_file_bytes": "file_bytes",
+    "max_perplexity_increase": "perplexity_increase",
+    "offline_only": "local",
+}
+"""Rule -> the field of `Facts` that it asks for, where that may be unknown."""
 
 
 def _checks(policy: Policy, facts: Facts) -> list[tuple[Rule, str, str, bool]]:

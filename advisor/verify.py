@@ -1,7 +1,7 @@
 """`verify`: does a pinned deployment hold on this machine?
 
 In this order, so that nothing is believed that was not checked: the signature, the manifest, the file, the memory,
-the engine, a short bench, and last whether the file is still the one that was hashed.
+the engine, a short bench, and last whether the file is still the one that was hashed and what a policy says of it.
 """
 
 from __future__ import annotations
@@ -13,24 +13,17 @@ from typing import Literal
 
 import msgspec
 
-from advisor.catalog import load_catalog
-from advisor.errors import AdvisorError, InvalidInputError
-from advisor.evidence import Value
-from advisor.held_file import HeldFile
-from advisor.identify import ModelFile, identify
 from advisor.manifest import FILE_NAME, DeploymentManifest, Speeds, decode_manifest, read_manifest_bytes
 from advisor.signing import BadSignatureError, signature_path, verify_signature
 from advisor.target import Target
 from advisor.verify_checks import Check, Status, fidelity_checks, license_checks, speed_checks, verdict
-from advisor.verify_estimate import Estimated, budget_check, estimate, memory_checks
-from advisor.verify_run import run, run_settings
-from profiles.engine.client import Engine
-from profiles.engine.protocol import EngineFailure, EngineVersion, MemoryQuestion
-from profiles.errors import EngineError
-from profiles.throughput import KV_TYPES, RunSettings
-from quantize.errors import QuantizeError
+from advisor.verify_estimate import budget_check, estimate, memory_checks
+from advisor.verify_file import check_file
+from advisor.verify_here import Case, Outcome, Rehearsal, loads, run_here
+from advisor.verify_policy import PolicyOfTheDay, policy_checks
+from advisor.verify_rehearse import clamped, rehearse
 
-Mode = Literal["run", "estimate"]
+Mode = Literal["run", "rehearsal", "estimate"]
 
 
 class VerifyPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,10 +35,14 @@ class VerifyPlan(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = True
     public_key: Path | None = None
     signature: Path | None = None
+    policy: PolicyOfTheDay | None = None
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `mode` estimate: nothing was run. `deployment` is null for a manifest that is not believed."""
+    """What was found. `mode` estimate: nothing was run. `deployment` is null for a manifest that is not believed.
+
+    A rehearsal's `scaled` are its speeds on the device that it was run as, which was not there to be `measured`.
+    """
 
     manifest: str
     deployment: str | None
@@ -57,6 +54,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     measured: Speeds | None = None
     estimated: Speeds | None = None
+    rehearsal: Rehearsal | None = None
+    scaled: Speeds | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -64,8 +63,12 @@ def verify(
     plan: VerifyPlan,
     target_of: Callable[[DeploymentManifest], Target],
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    here_of: Callable[[DeploymentManifest], Target] | None = None,
 ) -> Verification:
     """Hold this machine against a manifest; `target_of` makes the target of its workload.
+
+    With `here_of`, which makes that of this machine, the target is another device, as which this machine rehearses it.
 
     Raises InvalidManifestError for a manifest that cannot be read or was changed, InvalidInputError for a key that
     is none, ComponentMissingError. What does not hold is a failed check and no error.
@@ -75,36 +78,47 @@ def verify(
         return believed
     manifest, checks = believed
     target = target_of(manifest)
-    notes: list[str] = []
     with ExitStack() as stack:
-        held, file = _check_file(plan, manifest_path(plan).parent, manifest, checks, stack, progress)
+        path = plan.file
+        if path is None and manifest.file is not None:
+            path = manifest_path(plan).parent / manifest.file.name
+        held, file = check_file(path, manifest, checks, stack, progress)
         same_file = all(check.status == "pass" for check in checks if check.id in ("file", "sha256"))
         if manifest.file is None:
             same_file = False
-        estimated = estimate(manifest, file, target)
-        engine_name, measured, problem, missing = None, None, "", False
+        subject = manifest if here_of is None else clamped(manifest, target.device)
+        estimated = estimate(subject, file, target)
         if not plan.run:
-            checks += memory_checks(estimated, target, None)
+            outcome = Outcome(checks=tuple(memory_checks(estimated, target, None)))
         elif held is None or (not same_file and manifest.file is not None):
-            checks += memory_checks(estimated, target, None)
             problem = "nothing was run, since there is no file that may be run"
-            checks.append(Check(id="run", title="Loads and answers", status="unknown", message=problem))
+            memory = memory_checks(estimated, target, None)
+            outcome = Outcome(checks=(*memory, loads("unknown", problem)), problem=problem)
         else:
-            engine_name, measured, problem, missing = _run(
-                plan, manifest, held, file, estimated, target, checks, notes, progress
+            case = Case(
+                manifest=subject,
+                held=held,
+                file=file,
+                estimated=estimated,
+                target=target,
+                strict=plan.strict,
+                progress=progress,
             )
+            outcome = run_here(case) if here_of is None else rehearse(case, here_of(manifest))
+        checks += outcome.checks
         if held is not None and (change := held.change()) is not None:
             message = f"{held.path.name} {change} while it was verified"
             checks.append(Check(id="unchanged", title="File unchanged", status="fail", message=message))
         elif held is not None:
             checks.append(Check(id="unchanged", title="File unchanged", status="pass"))
-    speeds = measured if measured is not None and measured.tg_tokens_per_s else None
-    if speeds is None and not problem:
+    found = outcome.speeds
+    speeds = found if found is not None and found.tg_tokens_per_s else None
+    if speeds is None and not outcome.problem:
         speeds = estimated.speeds
-    why = problem or estimated.problem or "it was neither measured nor estimated"
+    why = outcome.problem or estimated.problem or "it was neither measured nor estimated"
     checks += speed_checks(manifest.requires, speeds, why)
     if manifest.requires.max_memory_bytes is not None:
-        checks.append(budget_check(manifest, measured, estimated))
+        checks.append(budget_check(manifest, found, estimated))
     checks += fidelity_checks(manifest, same_file=same_file)
     checks += license_checks(manifest)
     return verification(
@@ -112,12 +126,14 @@ def verify(
         manifest,
         target,
         checks,
-        mode="run" if measured is not None else "estimate",
-        engine=engine_name,
-        engine_missing=missing,
-        measured=measured,
+        mode="rehearsal" if outcome.rehearsal else "run" if found is not None else "estimate",
+        engine=outcome.engine,
+        engine_missing=outcome.engine_missing,
+        measured=None if outcome.rehearsal else found,
         estimated=estimated.speeds,
-        notes=tuple(notes),
+        notes=outcome.notes,
+        rehearsal=outcome.rehearsal,
+        scaled=found if outcome.rehearsal else None,
     )
 
 
@@ -162,8 +178,13 @@ def verification(
     estimated: Speeds,
     notes: tuple[str, ...],
     engine_missing: bool = False,
+    rehearsal: Rehearsal | None = None,
+    scaled: Speeds | None = None,
 ) -> Verification:
-    """The answer: its verdict and exit code follow from the checks."""
+    """The answer: what the policy says is added, and verdict and exit code follow from the checks."""
+    if plan.policy is not None:
+        allowed, exceptions = policy_checks(plan.policy, manifest, checks)
+        checks, notes = checks + allowed, notes + exceptions
     status = verdict(tuple(checks))
     return Verification(
         manifest=str(manifest_path(plan)),
@@ -176,192 +197,7 @@ def verification(
         checks=tuple(checks),
         measured=measured,
         estimated=estimated,
+        rehearsal=rehearsal,
+        scaled=scaled,
         notes=notes,
     )
-
-
-# --- the file -------------------------------------------------------------------------------------------------
-
-
-def _check_file(
-    plan: VerifyPlan,
-    folder: Path,
-    manifest: DeploymentManifest,
-    checks: list[Check],
-    stack: ExitStack,
-    progress: Callable[[str], None],
-) -> tuple[HeldFile | None, ModelFile | None]:
-    """Size, hash, tensors and model of the file; None where there is none, or it is no model."""
-    pinned = manifest.file
-    path = plan.file or (None if pinned is None else folder / pinned.name)
-    if path is None:
-        message = "it was pinned before there was a file: pin it again with one, or give --file"
-        checks.append(Check(id="file", title="File", status="unknown", message=message))
-        return None, None
-    try:
-        held = stack.enter_context(HeldFile(path))
-    except InvalidInputError as error:
-        checks.append(Check(id="file", title="File", status="fail", message=str(error)))
-        return None, None
-    if pinned is None:
-        message = "it was pinned before there was a file, so its hash is not known"
-        checks.append(Check(id="sha256", title="SHA-256", status="unknown", message=message))
-    elif held.size_bytes != pinned.bytes:
-        message = f"{path.name} has {held.size_bytes:,} bytes, {pinned.bytes:,} are pinned"
-        checks.append(Check(id="file", title="File", status="fail", message=message))
-    else:
-        checks.append(Check(id="file", title="File", status="pass", found=f"{pinned.bytes:,} bytes"))
-        progress("hashing the file")
-        checks.append(_hash_check(held, pinned.sha256))
-    try:
-        file = identify(path, load_catalog())
-    except (QuantizeError, AdvisorError) as error:
-        checks.append(Check(id="tensors", title="Tensors", status="fail", message=str(error)))
-        return held, None
-    checks.append(_tensor_check(file, manifest))
-    checks.append(_model_check(file, manifest))
-    return held, file
-
-
-def _hash_check(held: HeldFile, pinned: str) -> Check:
-    check = Check(id="sha256", title="SHA-256", status="pass", required=pinned, found=pinned)
-    try:
-        found = held.sha256()
-    except OSError as error:
-        message = f"{held.path} cannot be read: {error.strerror or error}"
-        return msgspec.structs.replace(check, status="fail", found=None, message=message)
-    if found == pinned:
-        return check
-    return msgspec.structs.replace(
-        check, status="fail", found=found, message="another file than the pinned one, or a damaged copy of it"
-    )
-
-
-def _tensor_check(file: ModelFile, manifest: DeploymentManifest) -> Check:
-    """Types and bytes of the tensors, by the header."""
-    found, pinned = file.variant.bytes_by_type, manifest.bytes_by_type
-    wrong = [
-        f"{kind}: {found.get(kind, 0):,} bytes, pinned {pinned.get(kind, 0):,}"
-        for kind in sorted(found.keys() | pinned.keys())
-        if found.get(kind, 0) != pinned.get(kind, 0)
-    ]
-    return Check(
-        id="tensors",
-        title="Tensors",
-        status="fail" if wrong else "pass",
-        message="; ".join(wrong[:3]),
-        found=", ".join(sorted(found)),
-    )
-
-
-def _model_check(file: ModelFile, manifest: DeploymentManifest) -> Check:
-    """The model that the header names; where it names none, one of the same number of parameters may be it."""
-    check = Check(id="model", title="Model", status="pass", required=manifest.model.id)
-    if file.model is not None and file.model.id == manifest.model.id:
-        return msgspec.structs.replace(check, found=file.model.id)
-    if file.model is not None:
-        message = f"the header is of {file.model.name}"
-        return msgspec.structs.replace(check, status="fail", found=file.model.id, message=message)
-    message = "the header names no model of the catalog"
-    return msgspec.structs.replace(check, status="unknown", message=message)
-
-
-# --- the run --------------------------------------------------------------------------------------------------
-
-
-def _run(
-    plan: VerifyPlan,
-    manifest: DeploymentManifest,
-    held: HeldFile,
-    file: ModelFile | None,
-    estimated: Estimated,
-    target: Target,
-    checks: list[Check],
-    notes: list[str],
-    progress: Callable[[str], None],
-) -> tuple[str | None, Speeds | None, str, bool]:
-    """Engine, what was measured, why no speed was, and whether the engine is missing. Adds its checks and notes."""
-    from profiles.engine.fit import gpu_backends
-
-    settings = run_settings(manifest.settings, manifest.backend)
-    with Engine() as engine:
-        version = engine.version()
-        if isinstance(version, EngineFailure):
-            missing = version.kind == "missing"
-            status: Status = "unknown" if missing else "fail"
-            checks.append(Check(id="engine", title="Engine", status=status, message=version.message))
-            checks += memory_checks(estimated, target, None)
-            return None, None, "nothing was run: the engine gave no answer", missing
-        name = f"llama-cpp-python {version.package}"
-        if manifest.engine is not None and not manifest.engine.startswith(f"{name} "):
-            notes.append(f"pinned with {manifest.engine}, and here is {name}")
-        if settings.gpu_layers and manifest.backend not in gpu_backends(version):
-            message = f"it was pinned to run by {manifest.backend}, which this engine does not drive"
-            checks.append(Check(id="engine", title="Engine", status="fail", message=message, found=name))
-            checks += memory_checks(estimated, target, None)
-            return name, None, "nothing was run: the engine does not drive the accelerator", False
-        checks.append(Check(id="engine", title="Engine", status="pass", found=_words(version)))
-        before = memory_checks(estimated, target, _asked(engine, held, manifest, file, settings, estimated))
-        if verdict(tuple(before)) == "fail":
-            checks += before
-            problem = "nothing was run: it does not fit into the memory there is now"
-            checks.append(Check(id="run", title="Loads and answers", status="unknown", message=problem))
-            return name, None, problem, False
-        progress("loading and timing")
-        try:
-            ran = run(
-                engine,
-                held.load_path,
-                settings,
-                manifest.workload,
-                manifest.settings.context_length,
-                strict=plan.strict,
-            )
-        except EngineError as error:
-            checks += before
-            status = "unknown" if error.failure.kind == "timeout" else "fail"
-            message = str(error).replace(str(held.load_path), held.path.name)
-            checks.append(Check(id="run", title="Loads and answers", status=status, message=message))
-            return name, None, f"the run failed: {message}", False
-    peak = ran.speeds.memory_bytes
-    # It fitted, since it ran: what was resident says more than the estimate.
-    checks += memory_checks(estimated, target, peak if manifest.backend == "cpu" else None)
-    checks.append(Check(id="run", title="Loads and answers", status="pass"))
-    notes += ran.notes
-    return name, ran.speeds, ran.problem or "", False
-
-
-def _words(version: EngineVersion) -> str:
-    return f"llama-cpp-python {version.package}" + (f" ({version.commit})" if version.commit else "")
-
-
-def _asked(
-    engine: Engine,
-    held: HeldFile,
-    manifest: DeploymentManifest,
-    file: ModelFile | None,
-    settings: RunSettings,
-    estimated: Estimated,
-) -> Value | None:
-    """What the engine itself says it would allocate on the host, with the estimate's overhead. Only for a CPU."""
-    if settings.gpu_layers or file is None or estimated.memory is None:
-        return None
-    report = engine.memory(
-        MemoryQuestion(
-            str(held.load_path),
-            manifest.settings.context_length,
-            n_ubatch=settings.n_ubatch,
-            n_batch=settings.n_batch,
-            type_k=KV_TYPES[settings.type_k],
-            type_v=KV_TYPES[settings.type_v],
-            flash_attention=settings.flash_attention,
-        )
-    )
-    if isinstance(report, EngineFailure):
-        return None
-    memory = estimated.memory
-    own = report.kv_cache_bytes + report.state_bytes + report.compute_bytes + report.output_bytes
-    total = float(file.variant.tensor_bytes + own + memory.overhead_bytes)
-    # The interval is the estimate's; only what the engine knows exactly has moved.
-    shift = total - memory.reserved_bytes
-    return Value(total, min(total, memory.host_low_bytes + shift), max(total, memory.host_high_bytes + shift))

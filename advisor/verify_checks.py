@@ -25,7 +25,7 @@ Unit = Literal["bytes", "tokens/s", "s", "nats", "share"]
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that must hold. `margin` is how far on the good side the value is, as a share of the limit.
 
-    `requirement` is the field of the manifest that asks for it.
+    `requirement` is the field of the manifest that asks for it, or that a policy is held against.
     """
 
     id: str

@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from advisor.catalog import Model
+    from advisor.policy import Policy
     from advisor.ruling import Ruling
     from advisor.target import Target
     from advisor.workload import Workload
@@ -84,21 +85,30 @@ def target_of(
 
 
 def ruling_of(policy: str | None) -> Ruling | None:
-    """What the file of --policy says of the catalog today; None without one.
+    """What the file of --policy says of the catalog today; None without one. Raises InvalidInputError as policy_of."""
+    loaded = policy_of(policy)
+    if loaded is None:
+        return None
+    import datetime
+
+    from advisor.ruling import Ruling
+
+    return Ruling(loaded, datetime.date.today())
+
+
+def policy_of(policy: str | None) -> Policy | None:
+    """The policy in the file of --policy; None without one.
 
     Raises InvalidInputError, with the file and the key, for a policy with a mistake in it.
     """
     if policy is None:
         return None
-    import datetime
-
     from advisor.catalog import load_catalog
     from advisor.policy_file import check_names, load_policy
-    from advisor.ruling import Ruling
 
     loaded = load_policy(policy)
     check_names(loaded, load_catalog().models, policy)
-    return Ruling(loaded, datetime.date.today())
+    return loaded
 
 
 def device_over(via: str) -> Device:

@@ -33,7 +33,9 @@ class CgroupLimits(msgspec.Struct, frozen=True, kw_only=True):
     cpu_quota: float | None = None  # processors' worth of time
 
 
-class _Mount(msgspec.Struct, frozen=True):
+class Mount(msgspec.Struct, frozen=True):
+    """A mounted hierarchy: `root` is the group that `point` shows."""
+
     root: str
     point: str
     version: int
@@ -42,16 +44,16 @@ class _Mount(msgspec.Struct, frozen=True):
 
 def read_cgroup(machine: Machine) -> CgroupLimits:
     """Limits from /proc/self/cgroup, /proc/self/mountinfo and the group folders they name."""
-    membership = _membership(machine.read("/proc/self/cgroup") or "")
+    groups = membership(machine.read("/proc/self/cgroup") or "")
     version = limit = headroom = path = quota = None
-    for mount in _mounts(machine.read("/proc/self/mountinfo") or ""):
+    for mount in mounts(machine.read("/proc/self/mountinfo") or ""):
         for controller in ("memory", "cpu"):
             if mount.version == 1 and controller not in mount.controllers:
                 continue
-            group = membership.get(controller if mount.version == 1 else "")
+            group = groups.get(controller if mount.version == 1 else "")
             if group is None:
                 continue
-            for folder in _ancestors(mount, group):
+            for folder in ancestors(mount, group):
                 if controller == "cpu":
                     quota = _smaller(quota, _cpu_quota(machine, folder, mount.version))
                     continue
@@ -74,7 +76,7 @@ def read_cgroup(machine: Machine) -> CgroupLimits:
     )
 
 
-def _membership(text: str) -> dict[str, str]:
+def membership(text: str) -> dict[str, str]:
     """Controller -> group path; the key "" is the unified hierarchy of version 2."""
     groups: dict[str, str] = {}
     for line in text.splitlines():
@@ -85,20 +87,20 @@ def _membership(text: str) -> dict[str, str]:
     return groups
 
 
-def _mounts(text: str) -> list[_Mount]:
+def mounts(text: str) -> list[Mount]:
     """The cgroup mounts of /proc/self/mountinfo: `… root point options … - type source super-options`."""
-    mounts = []
+    found = []
     for line in text.splitlines():
         before, dash, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if not dash or len(fields) < 5 or not kind or kind[0] not in ("cgroup", "cgroup2"):
             continue
         options = frozenset(kind[-1].split(","))
-        mounts.append(_Mount(fields[3], fields[4], 2 if kind[0] == "cgroup2" else 1, options))
-    return mounts
+        found.append(Mount(fields[3], fields[4], 2 if kind[0] == "cgroup2" else 1, options))
+    return found
 
 
-def _ancestors(mount: _Mount, group: str) -> list[str]:
+def ancestors(mount: Mount, group: str) -> list[str]:
     """Folders of the group and all its ancestors that are visible below the mount point, innermost first.
 
     In a container the mount's root may be the group itself, or a path of the host that this process cannot see:
