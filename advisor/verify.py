@@ -19,10 +19,11 @@ from advisor.target import Target
 from advisor.verify_checks import Check, Status, fidelity_checks, license_checks, speed_checks, verdict
 from advisor.verify_estimate import budget_check, estimate, memory_checks
 from advisor.verify_file import check_file
-from advisor.verify_here import Case, Outcome, loads, run_here
+from advisor.verify_here import Case, Outcome, Rehearsal, loads, run_here
 from advisor.verify_policy import PolicyOfTheDay, policy_checks
+from advisor.verify_rehearse import clamped, rehearse
 
-Mode = Literal["run", "estimate"]
+Mode = Literal["run", "rehearsal", "estimate"]
 
 
 class VerifyPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,10 @@ class VerifyPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `mode` estimate: nothing was run. `deployment` is null for a manifest that is not believed."""
+    """What was found. `mode` estimate: nothing was run. `deployment` is null for a manifest that is not believed.
+
+    A rehearsal's `scaled` are its speeds on the device that it was run as, which was not there to be `measured`.
+    """
 
     manifest: str
     deployment: str | None
@@ -50,6 +54,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     measured: Speeds | None = None
     estimated: Speeds | None = None
+    rehearsal: Rehearsal | None = None
+    scaled: Speeds | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -57,8 +63,12 @@ def verify(
     plan: VerifyPlan,
     target_of: Callable[[DeploymentManifest], Target],
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    here_of: Callable[[DeploymentManifest], Target] | None = None,
 ) -> Verification:
     """Hold this machine against a manifest; `target_of` makes the target of its workload.
+
+    With `here_of`, which makes that of this machine, the target is another device, as which this machine rehearses it.
 
     Raises InvalidManifestError for a manifest that cannot be read or was changed, InvalidInputError for a key that
     is none, ComponentMissingError. What does not hold is a failed check and no error.
@@ -76,7 +86,8 @@ def verify(
         same_file = all(check.status == "pass" for check in checks if check.id in ("file", "sha256"))
         if manifest.file is None:
             same_file = False
-        estimated = estimate(manifest, file, target)
+        subject = manifest if here_of is None else clamped(manifest, target.device)
+        estimated = estimate(subject, file, target)
         if not plan.run:
             outcome = Outcome(checks=tuple(memory_checks(estimated, target, None)))
         elif held is None or (not same_file and manifest.file is not None):
@@ -85,7 +96,7 @@ def verify(
             outcome = Outcome(checks=(*memory, loads("unknown", problem)), problem=problem)
         else:
             case = Case(
-                manifest=manifest,
+                manifest=subject,
                 held=held,
                 file=file,
                 estimated=estimated,
@@ -93,21 +104,21 @@ def verify(
                 strict=plan.strict,
                 progress=progress,
             )
-            outcome = run_here(case)
+            outcome = run_here(case) if here_of is None else rehearse(case, here_of(manifest))
         checks += outcome.checks
         if held is not None and (change := held.change()) is not None:
             message = f"{held.path.name} {change} while it was verified"
             checks.append(Check(id="unchanged", title="File unchanged", status="fail", message=message))
         elif held is not None:
             checks.append(Check(id="unchanged", title="File unchanged", status="pass"))
-    measured = outcome.speeds
-    speeds = measured if measured is not None and measured.tg_tokens_per_s else None
+    found = outcome.speeds
+    speeds = found if found is not None and found.tg_tokens_per_s else None
     if speeds is None and not outcome.problem:
         speeds = estimated.speeds
     why = outcome.problem or estimated.problem or "it was neither measured nor estimated"
     checks += speed_checks(manifest.requires, speeds, why)
     if manifest.requires.max_memory_bytes is not None:
-        checks.append(budget_check(manifest, measured, estimated))
+        checks.append(budget_check(manifest, found, estimated))
     checks += fidelity_checks(manifest, same_file=same_file)
     checks += license_checks(manifest)
     return verification(
@@ -115,12 +126,14 @@ def verify(
         manifest,
         target,
         checks,
-        mode="run" if measured is not None else "estimate",
+        mode="rehearsal" if outcome.rehearsal else "run" if found is not None else "estimate",
         engine=outcome.engine,
         engine_missing=outcome.engine_missing,
-        measured=measured,
+        measured=None if outcome.rehearsal else found,
         estimated=estimated.speeds,
         notes=outcome.notes,
+        rehearsal=outcome.rehearsal,
+        scaled=found if outcome.rehearsal else None,
     )
 
 
@@ -165,6 +178,8 @@ def verification(
     estimated: Speeds,
     notes: tuple[str, ...],
     engine_missing: bool = False,
+    rehearsal: Rehearsal | None = None,
+    scaled: Speeds | None = None,
 ) -> Verification:
     """The answer: what the policy says is added, and verdict and exit code follow from the checks."""
     if plan.policy is not None:
@@ -182,5 +197,7 @@ def verification(
         checks=tuple(checks),
         measured=measured,
         estimated=estimated,
+        rehearsal=rehearsal,
+        scaled=scaled,
         notes=notes,
     )

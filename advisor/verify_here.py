@@ -17,6 +17,7 @@ from advisor.verify_run import run, run_settings
 from profiles.engine.client import Engine
 from profiles.engine.protocol import EngineFailure, EngineVersion, MemoryQuestion
 from profiles.errors import EngineError
+from profiles.limits import Method
 from profiles.throughput import KV_TYPES, RunSettings
 
 
@@ -32,8 +33,29 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     progress: Callable[[str], None]
 
 
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """How a deployment was run on this machine, `here`, as another device, and what that does not show.
+
+    `memory_limit_bytes` was in force by `method`, and `cores` by affinity; null was not limited. `measured` is what was
+    measured here under them, null where it did not answer.
+    """
+
+    device: str
+    here: str
+    method: Method | None
+    memory_limit_bytes: int | None
+    cores: int | None
+    threads: int | None
+    threads_batch: int | None
+    measured: Speeds | None
+    not_rehearsed: tuple[str, ...]
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it. `speeds` None: none but the estimate; `problem` says why not even that is to be judged."""
+    """What came of it. `speeds` None: none but the estimate; `problem` says why not even that is to be judged.
+
+    The speeds of a rehearsal are scaled to the target.
+    """
 
     checks: tuple[Check, ...]
     speeds: Speeds | None = None
@@ -41,6 +63,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     engine: str | None = None
     engine_missing: bool = False
     notes: tuple[str, ...] = ()
+    rehearsal: Rehearsal | None = None
 
 
 def run_here(case: Case) -> Outcome:

@@ -58,9 +58,11 @@ def run(
     *,
     strict: bool = True,
     repetitions: int = 3,
+    use_mmap: bool = True,
 ) -> Ran:
     """Load, answer and time. Raises EngineError where the engine cannot, or dies of it."""
-    require(engine.load_model(LoadModel(str(path), settings.gpu_layers), timeout_s=LOAD_TIMEOUT_S))
+    model = LoadModel(str(path), settings.gpu_layers, use_mmap)
+    require(engine.load_model(model, timeout_s=LOAD_TIMEOUT_S))
     opened = open_context(engine, settings, context_length)
     n_gen = max(1, min(workload.answer_tokens, MOST_GENERATED, context_length // 2))
     n_prompt = max(1, min(workload.prompt_tokens, context_length - n_gen))

@@ -18,6 +18,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     epilog="Examples:  slm-advisor verify deployment.json\n\n"
     "slm-advisor verify deployment.json --verify-key release.pub --junit verify.xml\n\n"
     "slm-advisor verify deployment.json --no-run --policy policy.toml --json\n\n"
+    "slm-advisor verify deployment.json --as 'Raspberry Pi 5'\n\n"
     "slm-advisor verify deployment.json --via 'ssh board' --file '~/model.gguf' --llama-bench ~/llama-bench"
 )
 @click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
@@ -29,6 +30,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--llama-bench",
     metavar="COMMAND",
     help="With --via: llama-bench on the target, to measure with; without it speeds are estimated.",
+)
+@click.option(
+    "--as",
+    "as_device",
+    metavar="DEVICE",
+    help="Rehearse it here as this device: under its memory limit and number of cores; speed is scaled.",
 )
 @click.option("--no-run", is_flag=True, help="By estimate only: the file is checked, and nothing is run.")
 @click.option("--under-load", is_flag=True, help="Measure while other programs run too.")
@@ -45,6 +52,7 @@ def verify(
     file: str | None,
     via: str | None,
     llama_bench: str | None,
+    as_device: str | None,
     no_run: bool,
     under_load: bool,
     verify_key: Path | None,
@@ -56,7 +64,7 @@ def verify(
 ) -> int:
     """Say whether a pinned deployment holds: file, memory, engine, speed, fidelity, licence, policy.
 
-    On this machine, or with --via on another, where only a shell is needed.
+    On this machine, or with --via on another, where only a shell is needed; or with --as here under another's limits.
 
     Each requirement passes, fails or is unknown: a limit inside a number's 80% interval is too close to call. Exit
     codes: 0 all pass; 3 one fails; 4 none fails, one is unknown; 5 the engine is missing; 2 the manifest cannot be
@@ -95,10 +103,19 @@ def verify(
             "--llama-bench is for a target of --via; here the engine measures", click.get_current_context()
         )
 
-    def here(pinned: DeploymentManifest) -> Target:
+    if as_device is not None and (via is not None or no_run):
+        raise click.UsageError(
+            f"--as runs the deployment here: leave {'--no-run' if via is None else '--via'} out",
+            click.get_current_context(),
+        )
+
+    def target(pinned: DeploymentManifest, device: str | None = as_device) -> Target:
         # Memory as it is now, whatever the deployment was chosen by: a budget is a requirement of its own.
         workload = msgspec.structs.replace(pinned.workload, budget=None, memory_budget_bytes=None)
-        return target_of(None, workload, via=via, strict=False)
+        return target_of(device, workload, via=via, strict=False)
+
+    def here(pinned: DeploymentManifest) -> Target:
+        return target(pinned, None)
 
     line = StatusLine()
 
@@ -107,11 +124,11 @@ def verify(
 
     try:
         if via is None:
-            result = run(plan, here, tell)
+            result = run(plan, target, tell, here_of=None if as_device is None else here)
         else:
             words = [] if llama_bench is None or no_run else _words(llama_bench)
             way = Way(prefix=split_prefix(via), file=file, llama_bench=words)
-            result = verify_remote(plan, way, here, tell)
+            result = verify_remote(plan, way, target, tell)
     finally:
         line.end()
     if junit is not None:

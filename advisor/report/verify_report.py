@@ -25,6 +25,8 @@ def verification_text(result: Verification) -> str:
     from rich.table import Table
 
     ran = "measured" if result.mode == "run" else "by estimate only: nothing was run"
+    if result.rehearsal is not None:
+        ran = f"rehearsed on this machine as {result.rehearsal.device}"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("check", no_wrap=True)
@@ -48,7 +50,7 @@ def verification_text(result: Verification) -> str:
         "",
     ]
     parts += [f"{check.title}: {check.message}." for check in result.checks if check.message]
-    parts += [f"Note: {note}." for note in result.notes]
+    parts += [f"Note: {note}." for note in notes_of(result)]
     return render(*parts)
 
 
@@ -76,8 +78,8 @@ def junit_text(result: Verification) -> str:
             kind = "failure" if check.status == "fail" else "error"
             text = _xml(sentence(check))
             ElementTree.SubElement(case, kind, {"type": check.status, "message": text}).text = text
-    if result.notes:
-        ElementTree.SubElement(suite, "system-out").text = _xml("\n".join(result.notes))
+    if notes := notes_of(result):
+        ElementTree.SubElement(suite, "system-out").text = _xml("\n".join(notes))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -109,13 +111,31 @@ def sarif_document(result: Verification, tool_version: str, manifest_lines: list
         if check.status != "pass"
     ]
     driver = {"name": "slm-advisor", "version": tool_version, "rules": rules}
-    notes = [{"level": "note", "message": {"text": note}} for note in result.notes]
+    notes = [{"level": "note", "message": {"text": note}} for note in notes_of(result)]
     invocation = {"executionSuccessful": True, "toolExecutionNotifications": notes}
     return {
         "$schema": _SARIF_SCHEMA,
         "version": "2.1.0",
         "runs": [{"tool": {"driver": driver}, "invocations": [invocation], "results": results}],
     }
+
+
+def notes_of(result: Verification) -> tuple[str, ...]:
+    """The notes, and before them how it was rehearsed and what that does not show."""
+    acted = result.rehearsal
+    if acted is None:
+        return result.notes
+    limits = []
+    if acted.memory_limit_bytes is not None:
+        limits.append(f"under a memory limit of {shown(acted.memory_limit_bytes, 'bytes')} ({acted.method})")
+    if acted.cores is not None:
+        limits.append(f"on {acted.cores} core{'' if acted.cores == 1 else 's'}")
+    limits.append(f"with {acted.threads} thread{'' if acted.threads == 1 else 's'}")
+    return (
+        f"rehearsed on this machine ({acted.here}) as {acted.device}: {', '.join(limits)}",
+        f"not rehearsed: {'; '.join(acted.not_rehearsed)}",
+        *result.notes,
+    )
 
 
 def sentence(check: Check) -> str:

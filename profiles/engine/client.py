@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
@@ -76,11 +76,13 @@ class Engine:
     """One worker process and the questions it can be asked.
 
     A question waits `timeout_s` seconds for its answer, its own or else the engine's. One thread asks; `close`
-    may come from any thread, and ends the question under way.
+    may come from any thread, and ends the question under way. `prefix` are words before the worker's command, which
+    must become it, as those of `profiles.limits` do.
     """
 
-    def __init__(self, timeout_s: float = 60.0) -> None:
+    def __init__(self, timeout_s: float = 60.0, *, prefix: Sequence[str] = ()) -> None:
         self._timeout_s = timeout_s
+        self._prefix = tuple(prefix)
         self._worker: _Worker | None = None
 
     def __enter__(self) -> Engine:
@@ -198,7 +200,7 @@ class Engine:
         except UnicodeEncodeError:  # Python's way to keep a file name that is no text
             return EngineFailure("refused", "the file's name is not valid UTF-8: give it another one")
         if self._worker is None:
-            self._worker = _Worker()
+            self._worker = _Worker(self._prefix)
         try:
             reply = self._worker.ask(line, self._timeout_s if timeout_s is None else timeout_s)
         except BaseException:  # Ctrl-C above all: the worker may be deep in the engine, so it ends too
@@ -215,7 +217,7 @@ class Engine:
 class _Worker:
     """The process, a thread that reads its replies, and a file that takes its last words."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: tuple[str, ...]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         # After the file is emptied, the worker must go on writing at its new end.
         fcntl.fcntl(self._stderr, fcntl.F_SETFL, os.O_APPEND)
@@ -223,7 +225,7 @@ class _Worker:
         self._killed = False
         self._process = subprocess.Popen(
             # -P: a folder named `profiles` in the user's working directory must not be imported.
-            [sys.executable, "-P", "-c", _WORKER],
+            [*prefix, sys.executable, "-P", "-c", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
