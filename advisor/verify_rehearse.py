@@ -64,8 +64,8 @@ def rehearse(case: Case, here: Target, methods: Sequence[Method] = METHODS) -> O
     bound, cores = _memory_bound(case), cores_of(case.target.device)
     own = here.device.memory.budget_now_bytes
     unbound = bound is None or (own is not None and bound >= own)
-    memory = None if unbound else bound
-    with orderly_end(), confine(memory_bytes=memory, cores=cores, methods=methods) as limits:
+    imposed = None if unbound else bound
+    with orderly_end(), confine(memory_bytes=imposed, cores=cores, methods=methods) as limits:
         if unbound:
             has = "is not known" if bound is None else f"is {amount(bound)}"
             message = f"what the target has for it {has}, and this machine has {amount(own or 0)} now"
