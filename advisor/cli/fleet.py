@@ -18,7 +18,8 @@ from advisor.cli.output import envelope, narrate, write_text
 from advisor.fleet.devices import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
-    from advisor.fleet.decide import FleetDevice, Question
+    from advisor.fleet.decide import Question
+    from advisor.verify import VerifyPlan
 
 _PROGRESS_S = 5.0
 
@@ -47,6 +48,24 @@ def answer_fleet(
     else:
         write_text(fleet_text(document, top=top))
     return 3 if document.failed or document.without or not document.devices else 0
+
+
+def verify_the_fleet(source: str, plan: VerifyPlan, *, as_json: bool) -> int:
+    """Stream the verdicts to stdout as JSON lines, and the fleet's after them; or the fleet's alone as text."""
+    from advisor.fleet.process_pool import map_on_processes
+    from advisor.fleet.verify_fleet import verify_fleet
+    from advisor.report.fleet_text import fleet_verification_text
+
+    def lines() -> Iterator[bytes]:
+        return lines_of(source, MAX_LINE_BYTES)
+
+    answered = _print if as_json else lambda _: None
+    result = verify_fleet(plan, lines, map_on_processes, answered, _Progress())
+    if as_json:
+        _print(result, schema="fleet-verification")
+    else:
+        write_text(fleet_verification_text(result))
+    return result.exit_code
 
 
 class _Lines:
@@ -93,7 +112,7 @@ def _mapper(ray: str | None) -> Callable[[Callable[[bytes], bytes], Iterable[byt
     return partial(map_on_ray, ray)
 
 
-def _print(answer: FleetDevice | msgspec.Struct, schema: str | None = None) -> None:
+def _print(answer: msgspec.Struct, schema: str | None = None) -> None:
     if sys.stdout is None:
         return
     document = answer if schema is None else {**envelope(schema), **msgspec.to_builtins(answer)}

@@ -15,6 +15,8 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "explanation": ("advisor.report.documents", "ExplanationDocument"),
     "fleet": ("advisor.fleet.recommend_fleet", "FleetDocument"),
     "fleet-device": ("advisor.fleet.decide", "FleetDevice"),
+    "fleet-verification": ("advisor.fleet.verify_fleet", "FleetVerification"),
+    "fleet-verdict": ("advisor.fleet.verify_fleet", "FleetVerdict"),
     "estimate": ("advisor.report.documents", "EstimateDocument"),
     "estimate-row": ("advisor.estimate", "Row"),
     "estimate-line": ("advisor.estimate", "Line"),
@@ -39,7 +41,9 @@ SCHEMAS: dict[str, tuple[str, str]] = {
     "error": ("advisor.report.documents", "ErrorDocument"),
 }
 # What is printed or read without the envelope.
-BARE = frozenset({"fleet-device", "estimate-row", "estimate-line", "estimate-error-line", "policy"})
+BARE = frozenset(
+    {"fleet-device", "fleet-verdict", "estimate-row", "estimate-line", "estimate-error-line", "policy"}
+)
 
 
 @click.command(epilog="Example: slm-advisor schema recommendation > recommendation.schema.json")

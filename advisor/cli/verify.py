@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from advisor.cli.options import json_option, via_option
+from advisor.cli.options import given_options, json_option, via_option
 from advisor.cli.output import tool_version, write_json, write_text
 from advisor.cli.status import StatusLine
 
@@ -19,6 +19,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "slm-advisor verify deployment.json --verify-key release.pub --junit verify.xml\n\n"
     "slm-advisor verify deployment.json --no-run --policy policy.toml --json\n\n"
     "slm-advisor verify deployment.json --as 'Raspberry Pi 5'\n\n"
+    "slm-advisor verify deployment.json --devices inventory.jsonl\n\n"
     "slm-advisor verify deployment.json --via 'ssh board' --file '~/model.gguf' --llama-bench ~/llama-bench"
 )
 @click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
@@ -37,6 +38,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="DEVICE",
     help="Rehearse it here as this device: under its memory limit and number of cores; speed is scaled.",
 )
+@click.option(
+    "--devices",
+    metavar="FILE.jsonl|-",
+    help="By estimate, for a fleet of devices, one a line; nothing is run.",
+)
 @click.option("--no-run", is_flag=True, help="By estimate only: the file is checked, and nothing is run.")
 @click.option("--under-load", is_flag=True, help="Measure while other programs run too.")
 @click.option("--verify-key", type=_FILE, metavar="KEY.pub", help="Believe only what this key has signed.")
@@ -53,6 +59,7 @@ def verify(
     via: str | None,
     llama_bench: str | None,
     as_device: str | None,
+    devices: str | None,
     no_run: bool,
     under_load: bool,
     verify_key: Path | None,
@@ -64,7 +71,8 @@ def verify(
 ) -> int:
     """Say whether a pinned deployment holds: file, memory, engine, speed, fidelity, licence, policy.
 
-    On this machine, or with --via on another, where only a shell is needed; or with --as here under another's limits.
+    On this machine, or with --via on another, where only a shell is needed; with --as here under another's limits; with
+    --devices on a fleet, by estimate.
 
     Each requirement passes, fails or is unknown: a limit inside a number's 80% interval is too close to call. Exit
     codes: 0 all pass; 3 one fails; 4 none fails, one is unknown; 5 the engine is missing; 2 the manifest cannot be
@@ -98,6 +106,13 @@ def verify(
         policy=None if allowed is None else PolicyOfTheDay(allowed, datetime.date.today()),
     )
 
+    if devices is not None:
+        from advisor.cli.fleet import check_fleet, verify_the_fleet
+
+        answered = {"manifest", "file", "devices", "no_run", "verify_key", "signature", "policy", "as_json"}
+        context = click.get_current_context()
+        check_fleet(context, devices, given_options(context, frozenset(answered)))
+        return verify_the_fleet(devices, plan, as_json=as_json)
     if llama_bench is not None and via is None:
         raise click.UsageError(
             "--llama-bench is for a target of --via; here the engine measures", click.get_current_context()

@@ -18,6 +18,7 @@ from advisor.fleet.decide import NOT_THERE
 
 _MOST_STEPS = 100_000  # of the search for a smaller set
 _ROUNDS = 10  # of exchanges
+_NO_GAIN = 0.05  # points that nobody would ship another file for
 
 
 class Cover(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class Coverage:
             worth = self._worth_of(files)
             more = max(range(len(self._values)), key=lambda file: self._gain(worth, file))
             better = self._exchanged([*files, more], enough)
-            if len(better.files) == len(files):
+            if better.points_lost > found[-1].points_lost - _NO_GAIN and better.covered <= found[-1].covered:
                 break
             found.append(better)
         return found, proven

@@ -14,10 +14,9 @@ import msgspec
 
 from advisor.candidates import Candidate
 from advisor.catalog import load_catalog
-from advisor.errors import AdvisorError
 from advisor.evidence import Value
 from advisor.explain import describe
-from advisor.fleet.devices import BadLineError, Identity, device_of, numbered_lines, read_line
+from advisor.fleet.devices import Answer, answers, device_of
 from advisor.policy import Policy
 from advisor.recommend import Recommender
 from advisor.ruling import Ruling
@@ -63,33 +62,21 @@ class FleetRecommendation(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None
 
 
-class FleetDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a line: recommendations, best first, or why there are none; `error` where it is no device."""
+class FleetDevice(Answer, frozen=True, kw_only=True):
+    """The answer for a device: recommendations, best first, or what the smallest model there is lacks."""
 
-    line: int
-    id: Identity = None
-    device: str | None = None
     recommendations: tuple[FleetRecommendation, ...] = ()
     nearest_miss: str | None = None
-    error: str | None = None
-    nearest: tuple[str, ...] = ()
+
+
+class _Scores(Answer, frozen=True, kw_only=True):
+    row: bytes = b""
 
 
 def recommend_chunk(question: Question, chunk: bytes) -> bytes:
     """The answers to the lines of a chunk: msgpack of `tuple[FleetDevice, ...]`. Nothing is raised for a bad line."""
-    answers = []
-    for number, line in numbered_lines(chunk):
-        try:
-            identity, text = read_line(line)
-        except BadLineError as error:
-            answers.append(FleetDevice(line=number, id=error.identity, error=str(error)))
-            continue
-        try:
-            answer = _answer(msgspec.msgpack.encode(question), bytes(text))
-        except Exception as error:  # a fault of ours that one device brings out must not cost the others
-            answer = FleetDevice(line=number, error=f"internal error: {type(error).__name__}: {error}")
-        answers.append(msgspec.structs.replace(answer, line=number, id=identity))
-    return msgspec.msgpack.encode(answers)
+    asked = msgspec.msgpack.encode(question)
+    return msgspec.msgpack.encode(answers(chunk, FleetDevice, lambda device: _answer(asked, device)))
 
 
 def score_chunk(question: Question, files: tuple[File, ...], chunk: bytes) -> bytes:
@@ -97,14 +84,9 @@ def score_chunk(question: Question, files: tuple[File, ...], chunk: bytes) -> by
 
     Lines that are no device are left out.
     """
-    rows = []
-    for _, line in numbered_lines(chunk):
-        try:
-            _, text = read_line(line)
-            rows.append(_scores(msgspec.msgpack.encode(question), files, bytes(text)))
-        except Exception:  # `recommend_chunk` has said so
-            continue
-    return msgspec.msgpack.encode(rows)
+    asked = msgspec.msgpack.encode(question)
+    rows = answers(chunk, _Scores, lambda device: _scores(asked, files, device))
+    return msgspec.msgpack.encode([answer.row for answer in rows if answer.error is None])
 
 
 @lru_cache(maxsize=1)
@@ -117,23 +99,14 @@ def _recommender(question: bytes) -> tuple[Question, Recommender]:
 @lru_cache(maxsize=4096)
 def _answer(question: bytes, device: bytes) -> FleetDevice:
     asked, recommender = _recommender(question)
-    try:
-        found = device_of(device)
-        target = make_target(found, asked.workload)
-    except BadLineError as error:
-        return FleetDevice(line=0, error=str(error), nearest=error.nearest)
-    except AdvisorError as error:
-        return FleetDevice(line=0, error=str(error))
+    found = device_of(device)
+    target = make_target(found, asked.workload)
     ranked = recommender.ranked(target, asked.top)
     miss = None
-    if not ranked:
-        smallest = recommender.smallest()
-        missing = None if smallest is None else nearest(smallest, target)
-        if missing is not None:
-            lacks = "; ".join(describe(shortfall) for shortfall in missing.shortfalls)
-            miss = f"{missing.model.name}:{missing.variant.quant}: {lacks}"
+    if not ranked and (smallest := recommender.smallest()) and (missing := nearest(smallest, target)):
+        lacks = "; ".join(describe(shortfall) for shortfall in missing.shortfalls)
+        miss = f"{missing.model.name}:{missing.variant.quant}: {lacks}"
     return FleetDevice(
-        line=0,
         device=found.name,
         recommendations=tuple(_recommendation(candidate) for candidate in ranked),
         nearest_miss=miss,
@@ -141,14 +114,14 @@ def _answer(question: bytes, device: bytes) -> FleetDevice:
 
 
 @lru_cache(maxsize=4096)
-def _scores(question: bytes, files: tuple[File, ...], device: bytes) -> bytes:
+def _scores(question: bytes, files: tuple[File, ...], device: bytes) -> _Scores:
     asked, _ = _recommender(question)
     target = make_target(device_of(device), asked.workload)
     row = array("f")
     for choice in _choices(question, files):
         fitting = [_score(each) for each in candidates(choice, target) if each.feasible]
         row.append(max(fitting, default=NOT_THERE))
-    return row.tobytes()
+    return _Scores(row=row.tobytes())
 
 
 @lru_cache(maxsize=1)

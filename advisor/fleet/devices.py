@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
+from typing import TypeVar
 
 import msgspec
 
-from advisor.errors import AdvisorError, InvalidInputError
+from advisor.errors import AdvisorError
 from profiles.device import Device
-from profiles.errors import InvalidDeviceError, ProfilesError
+from profiles.errors import ProfilesError
 
 Identity = str | int | float | None
 
@@ -23,6 +24,19 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 
     first: int
     lines: tuple[bytes, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What every answer to a line says; `error` where it is no device, with the names that may have been meant."""
+
+    line: int = 0
+    id: Identity = None
+    device: str | None = None
+    error: str | None = None
+    nearest: tuple[str, ...] = ()
+
+
+A = TypeVar("A", bound=Answer)
 
 
 class BadLineError(AdvisorError):
@@ -43,10 +57,29 @@ def chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
         first += len(some)
 
 
-def numbered_lines(chunk: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines of an encoded chunk with their numbers, those left out that are blank."""
+def answers(chunk: bytes, kind: type[A], answer: Callable[[bytes], A]) -> list[A]:
+    """The answers to the lines of an encoded chunk, but for blank ones; `answer` gets the JSON text of a device.
+
+    What goes wrong with a line is its answer: nothing is raised.
+    """
     found = msgspec.msgpack.decode(chunk, type=Chunk)
-    return ((found.first + index, line) for index, line in enumerate(found.lines) if line.strip())
+    answered = []
+    for number, line in enumerate(found.lines, found.first):
+        if not line.strip():
+            continue
+        identity: Identity = None
+        try:
+            identity, text = read_line(line)
+            said = msgspec.structs.replace(answer(bytes(text)), line=number, id=identity)
+        except BadLineError as error:
+            said = kind(line=number, id=error.identity or identity, error=str(error), nearest=error.nearest)
+        except AdvisorError as error:
+            said = kind(line=number, id=identity, error=str(error))
+        except Exception as error:  # a fault of ours that one device brings out must not cost the others
+            problem = f"internal error: {type(error).__name__}: {error}"
+            said = kind(line=number, id=identity, error=problem)
+        answered.append(said)
+    return answered
 
 
 def read_line(line: bytes) -> tuple[Identity, msgspec.Raw]:
@@ -60,7 +93,9 @@ def read_line(line: bytes) -> tuple[Identity, msgspec.Raw]:
     identity: Identity = None
     try:
         if line.lstrip()[:1] != b"{":
-            return None, msgspec.Raw(msgspec.json.encode(msgspec.json.decode(line, type=str)))
+            if not isinstance(name := msgspec.json.decode(line), str):
+                raise BadLineError("a line is the name of a device, or an object with its fields")
+            return None, msgspec.Raw(msgspec.json.encode(name))
         fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         if "id" in fields:
             identity = msgspec.json.decode(fields.pop("id"), type=Identity)
@@ -76,15 +111,17 @@ def read_line(line: bytes) -> tuple[Identity, msgspec.Raw]:
 
 @lru_cache(maxsize=4096)
 def device_of(text: bytes) -> Device:
-    """The device of a JSON text, a name or an object; remembered, since fleets repeat theirs. Raises BadLineError."""
-    from profiles.resolve import resolve_device
+    """The device of a JSON text, a name of the library or an object; remembered, since fleets repeat theirs.
+
+    Raises BadLineError. A name is never a file's: lines come from outside, and are answered on other machines too.
+    """
+    from profiles.device_file import read_device
+    from profiles.library import find
 
     try:
         given = msgspec.json.decode(text)
-        if given is None:
-            raise InvalidDeviceError("'device' is null: give a name or an object")
-        return resolve_device(given)
-    except (ProfilesError, InvalidInputError) as error:
+        return find(given) if isinstance(given, str) else read_device(given)
+    except ProfilesError as error:
         raise BadLineError(str(error), nearest=tuple(getattr(error, "nearest", ()))) from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadLineError(f"not a device: {error}") from error

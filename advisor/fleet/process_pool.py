@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 
-from advisor.errors import AdvisorError
+from advisor.errors import ClusterError
 
 _AHEAD = 4  # chunks for each process that are on their way
 
@@ -20,7 +20,7 @@ def map_on_processes(work: Callable[[bytes], bytes], chunks: Iterable[bytes]) ->
     """`map(work, chunks)`, a process for each processor that this one may use: each chunk answered once, in order.
 
     chunks are read no further ahead than keeps the processes busy. A single chunk is answered here. Raises
-    AdvisorError if a process is ended from outside, and what `work` raises.
+    ClusterError if a process is ended from outside, and what `work` raises.
     """
     chunks = iter(chunks)
     head = tuple(islice(chunks, 2))
@@ -43,7 +43,7 @@ def map_on_processes(work: Callable[[bytes], bytes], chunks: Iterable[bytes]) ->
             yield waiting.popleft().result()
             answered += 1
     except BrokenProcessPool as error:
-        raise AdvisorError(
+        raise ClusterError(
             f"a process that answered devices was ended from outside, after {answered} chunks of answers: is there "
             "enough memory? 'taskset -c 0 slm-advisor …' runs with one process"
         ) from error
