@@ -21,6 +21,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from advisor.errors import UnknownModelError
+
 ROOT = Path(__file__).parents[2]
 _STORE_BYTES = 80 << 20  # Ray's least is 75 MiB
 
@@ -39,6 +41,14 @@ class Cluster(msgspec.Struct, frozen=True):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
+    def kill(self) -> None:
+        """The same for all nodes, and for what holds them together."""
+        ray = psutil.Process(self.raylets[0]).parent()
+        assert ray is not None
+        for process in ray.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
 
 class Work(msgspec.Struct, frozen=True):
     """Work as a fleet has it: picklable, with settings. It writes down on which node it did what."""
@@ -51,6 +61,8 @@ class Work(msgspec.Struct, frozen=True):
     def __call__(self, chunk: bytes) -> bytes:
         with Path(self.log).open("a") as log:
             log.write(f"{os.getppid()} {chunk.decode()}\n")
+        if chunk == b"unknown":
+            raise UnknownModelError("no such device", ("Pixel 9",))
         time.sleep(self.seconds)
         while chunk == b"held" and not Path(self.held).exists():
             time.sleep(0.05)
@@ -84,18 +96,22 @@ def started(*cpus: int, second_path: str = "") -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # the names of sockets may not be long
     (folder / "ray").mkdir()
     settings = json.dumps({"cpus": cpus, "second_path": second_path})
-    process = subprocess.Popen(
-        [sys.executable, __file__, settings],
-        env={
-            **os.environ,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_TMPDIR": str(folder),
-            "PYTHONPATH": str(ROOT),
-        },
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=(folder / "stderr").open("wb"),
-    )
+    environment = {
+        **os.environ,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": str(folder),
+        "PYTHONPATH": str(ROOT),
+        # The server for clients forks while it answers; with gRPC's handlers the new process hung one time in three.
+        "GRPC_ENABLE_FORK_SUPPORT": "0",
+    }
+    with (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, __file__, settings],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
