@@ -1,4 +1,4 @@
-"""`make bench`: start-up times, peak memory and the rate of `estimate --batch`, against their budgets.
+"""`make bench`: start-up times, peak memory and the rates of batches and fleets, against their budgets.
 
 Each command runs as a fresh process, in turns with the others so that a slow spell of the machine hits all of
 them; medians are printed. Nothing is asserted: a benchmark on a shared machine is no test.
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from profiles.library import load_library
 
 ROUNDS = 7
 BATCH_ROWS = 100_000
@@ -47,6 +49,9 @@ def main() -> None:
         )
     rows = f"estimate --batch, {BATCH_ROWS} rows"
     print(f"  {rows:<46}{batch_rate(program):6.0f} rows/s   budget 20000 rows/s")
+    count, minutes = fleet_minutes(program)
+    fleet = f"recommend --devices, {count} different devices"
+    print(f"  {fleet:<46}{count / minutes:6.0f} devices/min   budget 2000 devices/min")
 
 
 def run_once(command: list[str]) -> tuple[float, float]:
@@ -81,6 +86,16 @@ def batch_rate(program: str) -> float:
                 file.write(json.dumps(row) + "\n")
         elapsed, _ = run_once([program, "estimate", "--batch", str(rows)])
     return BATCH_ROWS / elapsed
+
+
+def fleet_minutes(program: str) -> tuple[int, float]:
+    """How many devices of the library were answered and compared, and in how many minutes, start-up included."""
+    names = [entry.name for entry in load_library().entries]
+    with tempfile.TemporaryDirectory() as folder:
+        fleet = Path(folder, "fleet.jsonl")
+        fleet.write_text("".join(json.dumps(name) + "\n" for name in names))
+        elapsed, _ = run_once([program, "recommend", "--devices", str(fleet), "--task", "chat", "--json"])
+    return len(names), elapsed / 60
 
 
 if __name__ == "__main__":
