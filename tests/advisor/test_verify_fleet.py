@@ -23,6 +23,9 @@ SLOW = {
     **LAPTOP,
     "name": "slow",
     "memory": {"total_bytes": 17_179_869_184, "bandwidth_bytes_per_s": 2_000_000_000},
+    "accelerators": [
+        {"name": "Radeon 780M", "shared_memory": True, "memory_bandwidth_bytes_per_s": 2_000_000_000}
+    ],
 }
 
 
