@@ -109,6 +109,7 @@ def test_a_process_keeps_to_one_cpu_of_each_core() -> None:
     assert set(usable_cores()) <= os.sched_getaffinity(0)
 
 
+@pytest.mark.engine
 def test_the_worker_of_the_engine_is_under_the_limits_before_it_is_asked_anything() -> None:
     """Its affinity and its group, as the kernel has them."""
     with confine(memory_bytes=500 * MB, cores=1) as limits, Engine(prefix=limits.prefix) as engine:
