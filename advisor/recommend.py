@@ -15,7 +15,7 @@ from advisor.errors import InvalidInputError
 from advisor.language import marked
 from advisor.licenses import check_licenses
 from advisor.score import sort_key
-from advisor.search import Choice, best, choices, nearest, openings
+from advisor.search import Choice, Tried, best, choices, nearest, openings
 from advisor.target import Target
 from advisor.workload import Workload
 
@@ -66,7 +66,9 @@ class Recommender:
                 shortfalls += forbidden
             self._models.append((model, shortfalls, () if shortfalls else choices(model, workload)))
 
-    def ranked(self, target: Target, most: int | None = None) -> list[Candidate]:
+    def ranked(
+        self, target: Target, most: int | None = None, *, tried: Tried | None = None
+    ) -> list[Candidate]:
         """The best candidate of each model that has a feasible one, best first; with `most`, only the first so many.
 
         Models are searched in the order of what they could reach, until no other can come among the first.
@@ -80,7 +82,7 @@ class Recommender:
                 last = ranked[most - 1].score.total
                 if last is not None and (not found[0].choice.quality().known or found[0].limit < last):
                     break
-            candidate = best(found, target)
+            candidate = best(found, target, tried)
             if candidate is not None:
                 insort(ranked, candidate, key=_order)
         return ranked[:most]
@@ -92,17 +94,23 @@ class Recommender:
 
     def recommend(self, target: Target) -> Recommendation:
         """The ranking, with what rules each other model out."""
-        ranked = self.ranked(target)
+        tried: Tried = {}
+        ranked = self.ranked(target, tried=tried)
         fits = {candidate.model.id for candidate in ranked}
-        excluded = (self._exclusion(*each, target) for each in self._models if each[0].id not in fits)
+        excluded = (self._exclusion(*each, target, tried) for each in self._models if each[0].id not in fits)
         return Recommendation(ranked=tuple(ranked), pareto=pareto_front(ranked), excluded=tuple(excluded))
 
     def _exclusion(
-        self, model: Model, shortfalls: tuple[Shortfall, ...], among: tuple[Choice, ...], target: Target
+        self,
+        model: Model,
+        shortfalls: tuple[Shortfall, ...],
+        among: tuple[Choice, ...],
+        target: Target,
+        tried: Tried,
     ) -> Exclusion:
         if not among:
             return Exclusion(model=model, shortfalls=shortfalls)
-        missing = nearest(among, target)
+        missing = nearest(among, target, tried)
         return Exclusion(
             model=model,
             shortfalls=missing.shortfalls if missing is not None else (NO_PROCESSOR,),

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from operator import attrgetter
+from functools import lru_cache
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -27,6 +28,7 @@ from advisor.speed import Processor, speed_ceiling
 from advisor.speed_plan import NO_CEILING, Ceiling
 from advisor.target import Place, Target
 from advisor.workload import Workload
+from quantize.architecture import Architecture
 from quantize.types import TENSOR_TYPES
 
 COMFORT: tuple[tuple[str, int], ...] = (("f16", 512), ("f16", 128), ("q8_0", 512), ("q8_0", 128))
@@ -66,11 +68,7 @@ class Choice:
             sum(8 * size / TENSOR_TYPES[kind].bits_per_weight for kind, size in read.items())
             - arch.n_embd * arch.n_vocab,
         )
-        self.comfort = tuple(
-            (kv_type, micro_batch)
-            for kv_type, micro_batch in COMFORT
-            if kv_type == "f16" or kv_type_problem(arch, kv_type, kv_type) is None
-        )
+        self.comfort = _comfort(arch)
         self._limit: float | None = None
         self._memory: dict[tuple[str, str, int, int], MemoryEstimate] = {}
         self._quality: dict[str, Quality] = {}
@@ -98,18 +96,30 @@ class Choice:
         most = self.workload.max_download_bytes
         return self.variant.tensor_bytes <= room and (most is None or self.variant.file_bytes <= most)
 
-    def limit_on(self, ceiling: Ceiling) -> float:
-        """The score it cannot exceed on a processor, minus infinity where it misses a floor in any case."""
+    def severity_on(self, ceiling: Ceiling) -> float:
+        """How far it misses the floors of speed on a processor at least, as `Candidate.severity`; 1: it may meet them."""
         need = self.workload
         tg = ceiling.read_bytes_per_s / self.read_bytes
         prompt_s = need.prompt_tokens * self.prompt_weights / ceiling.prompt_weights_per_s
         ttft_s = (prompt_s + 1 / tg) / (ceiling.pp_low if need.prompt_tokens else ceiling.tg_low)
-        if tg * ceiling.tg_low < need.min_tg_tokens_per_s or ttft_s > need.max_ttft_s:
+        slow = max(1.0, need.min_tg_tokens_per_s / (tg * ceiling.tg_low))
+        return slow * max(1.0, ttft_s / need.max_ttft_s if need.max_ttft_s else math.inf)
+
+    def limit_on(self, ceiling: Ceiling) -> float:
+        """The score it cannot exceed on a processor, minus infinity where it misses a floor in any case."""
+        if self.severity_on(ceiling) > 1.0:
             return -math.inf
         if self._limit is None:
             light = memory_points(self.variant.tensor_bytes)
             self._limit = _rank(self.model, self.variant, self.quality(), light)
-        return self._limit + speed_points(tg, need.min_tg_tokens_per_s)
+        tg = ceiling.read_bytes_per_s / self.read_bytes
+        return self._limit + speed_points(tg, self.workload.min_tg_tokens_per_s)
+
+
+@lru_cache(maxsize=4096)
+def _comfort(arch: Architecture) -> tuple[tuple[str, int], ...]:
+    """Of `COMFORT` what the engine takes for an architecture."""
+    return tuple(each for each in COMFORT if kv_type_problem(arch, each[0], each[0]) is None)
 
 
 def choices(model: Model, workload: Workload) -> tuple[Choice, ...]:
@@ -146,18 +156,26 @@ def openings(among: tuple[Choice, ...], target: Target) -> list[Opening]:
     return found
 
 
-def best(among: list[Opening], target: Target) -> Candidate | None:
+Tried = dict[tuple[int, int], tuple[Candidate, ...]]
+"""What was estimated for a target already, by the ids of choice and place."""
+
+
+def best(among: list[Opening], target: Target, tried: Tried | None = None) -> Candidate | None:
     """The feasible candidate with the highest score of a model's `openings`; None where none is feasible.
 
-    They are estimated in their order, until none is left that could still win.
+    They are estimated in their order, until none is left that could still win; `tried` keeps the estimates.
     """
+    tried = {} if tried is None else tried
     found: Candidate | None = None
     found_rank = -math.inf
     for opening in among:
         if opening.limit <= found_rank:
             break
         choice = opening.choice
-        for candidate in _candidates_at(choice, target, opening.place):
+        found_here = tried[id(choice), id(opening.place)] = tuple(
+            _candidates_at(choice, target, opening.place)
+        )
+        for candidate in found_here:
             if candidate.feasible:
                 extra = candidate.score.speed + candidate.score.memory
                 rank = _rank(choice.model, choice.variant, candidate.quality, extra)
@@ -171,14 +189,26 @@ def best_of(model: Model, target: Target, workload: Workload) -> Candidate | Non
     return best(openings(choices(model, workload), target), target)
 
 
-def nearest(among: tuple[Choice, ...], target: Target) -> Candidate | None:
+def nearest(among: tuple[Choice, ...], target: Target, tried: Tried | None = None) -> Candidate | None:
     """The candidate that lacks least; of variants too big for all the memory there is, the smallest stands for all.
 
-    None where the device has no processor to run on.
+    None where the device has no processor to run on. What is in `tried` is not estimated again.
     """
-    tried = [choice for choice in among if choice.may_fit(target.room)] or among[-1:]
-    found = (candidate for choice in tried for candidate in candidates(choice, target))
-    return min(found, key=lambda candidate: candidate.severity, default=None)
+    tried = {} if tried is None else tried
+    looked_at = [choice for choice in among if choice.may_fit(target.room)] or among[-1:]
+    ceilings = [(place, _ceiling(target, place)) for place in target.usable_places]
+    open_ = [
+        (choice.severity_on(ceiling), choice, place) for choice in looked_at for place, ceiling in ceilings
+    ]
+    open_.sort(key=itemgetter(0))
+    found: Candidate | None = None
+    for least, choice, place in open_:
+        if found is not None and least >= found.severity:
+            break
+        for candidate in tried.get((id(choice), id(place))) or _candidates_at(choice, target, place):
+            if found is None or candidate.severity < found.severity:
+                found = candidate
+    return found
 
 
 def _ceiling(target: Target, place: Place) -> Ceiling:
