@@ -110,9 +110,15 @@ class _Driver:
         """Send what is to be done, and wait until the cluster has let us in."""
         self.send(msgspec.msgpack.encode(self._setup))
         if not self._connection.poll(CONNECT_S):
+            advice = "check that this machine is one of its nodes; from any other, give 'ray://HOST:10001'"
+            if self._setup.address.startswith(
+                "ray://"
+            ):  # ray-project/ray#63202: its server forks while it answers
+                advice = (
+                    "try again; where that happens often, start the head with GRPC_ENABLE_FORK_SUPPORT=0 set"
+                )
             raise ClusterError(
-                f"the Ray cluster at '{self._setup.address}' did not let us in within {CONNECT_S:g} s: check that "
-                "Ray runs there and that this machine is one of its nodes; from any other, give 'ray://HOST:10001'"
+                f"the Ray cluster at '{self._setup.address}' did not let us in within {CONNECT_S:g} s: {advice}"
             )
         self._read()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from advisor.cli.main import exit_code
+from advisor.cli.main import exit_code, run
 from advisor.errors import ClusterError, ComponentMissingError, InvalidInputError, UnknownModelError
 from advisor.fleet import ray_pool
 from advisor.fleet.ray_pool import map_on_ray
@@ -208,6 +208,25 @@ def test_ended_on_the_way_it_leaves_no_work_behind_and_the_cluster_as_it_was(
     begun = len(work.done())
     assert list(map_on_ray(cluster.address, answer, names(8))) == [answer(name) for name in names(8)]
     assert len(work.done()) == begun
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_fleet_is_answered_the_same_on_a_cluster_as_here(
+    cluster: Cluster, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    devices = tmp_path / "devices.jsonl"
+    devices.write_text(
+        "".join(f'{{"device": "{name}"}}\n' for name in ("Pixel 9", "Raspberry Pi 5 8GB") * 40)
+    )
+    answers = []
+    for where in ([], ["--ray", cluster.address]):
+        assert run(["recommend", "--devices", str(devices), "--json", *where]) == 0
+        told = capfdbinary.readouterr()
+        assert b"ray" not in told.err.lower()
+        answers.append(told.out)
+    assert answers[0].count(b"\n") == 81
+    assert answers[0] == answers[1]
 
 
 def workers(cluster: Cluster, task: str) -> list[psutil.Process]:
