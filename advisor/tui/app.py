@@ -21,6 +21,7 @@ from advisor.tui.messages import DeviceFailed, DeviceFound, Ranked, RankingFaile
 from advisor.tui.screens.base import StepScreen
 from advisor.tui.state import Built, Found, Problem, Ranking
 from advisor.tui.steps import OPENERS, STEPS, beside
+from advisor.tui.styles import LastingStylesheet
 from advisor.tui.widgets.step_bar import StepBar
 from advisor.tui.work.ranking import Ranker
 from profiles.offline import is_offline, stay_offline
@@ -74,6 +75,7 @@ class Wizard(App[None]):
     def __init__(self, *, device: str | None = None, models: tuple[Model, ...] | None = None) -> None:
         """`device` as `--device` has it; `models` instead of the catalog's."""
         super().__init__()
+        self.stylesheet = LastingStylesheet(variables=self.get_css_variables())
         self.models = models
         self._given = device
         self.set_reactive(Wizard.need, Need(offline=is_offline()))
