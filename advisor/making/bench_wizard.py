@@ -50,7 +50,7 @@ KEYS: tuple[tuple[str, Sequence[str], Sequence[str]], ...] = (
     ("models: cursor there", "", [DOWN] * 4),
     ("models: why it is left out", "", ENTER),
     ("need: opened", [ESCAPE, "x"], "2"),
-    ("need: task", "", [RIGHT, RIGHT, RIGHT]),
+    ("need: task", "", [LEFT, LEFT, RIGHT]),
     ("need: languages", [DOWN], [RIGHT, RIGHT, LEFT]),
     ("need: context", [DOWN], [RIGHT, RIGHT, LEFT]),
     ("need: speed", [DOWN], [RIGHT, RIGHT, LEFT]),
@@ -79,7 +79,9 @@ def main() -> None:
         _tell(f"first paint{label}", [each[0] for each in found], f"budget {FIRST_PAINT_S} s")
         _tell(f"the list is there{label}", [each[1] for each in found], "")
     rounds = [key_presses() for _ in range(ROUNDS)]
-    print(f"keys, ms: median (longest) of {ROUNDS} runs   budget {KEY_S * 1000:.0f} ms for 'busy' and 'first'")
+    print(
+        f"keys, ms: median (longest) of {ROUNDS} runs   budget {KEY_S * 1000:.0f} ms for 'busy' and 'first'"
+    )
     for label, _before, _keys in KEYS:
         columns = []
         for which, name in enumerate(("busy", "first", "whole")):
