@@ -6,7 +6,7 @@ are and not how good the memory is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from advisor.errors import InvalidInputError, NothingFitsError
 from advisor.evidence import Value
 from advisor.identify import ModelFile, identify
+from advisor.language import _
 from profiles.device import Backend, Device
 from profiles.energy import energy_meter
 from profiles.engine.client import Engine
@@ -107,7 +108,16 @@ def bench(
     backend: Backend = msgspec.convert(cards[0], Backend) if cards else "cpu"
     settings = tuple(_with_layers(one, bool(cards)) for one in plan.settings)
     for one in settings:
-        notes += _check_memory(engine, path, header, one, plan.tests, device)
+        n_ctx = max(test.tokens + test.depth for test in plan.tests)
+        notes += check_memory(
+            engine,
+            path,
+            header,
+            one,
+            n_ctx,
+            device,
+            _("give fewer tokens, a smaller depth or another KV cache type"),
+        )
     installed = installed_engine()
     result = BenchResult(
         path=path,
@@ -228,22 +238,23 @@ def _with_layers(settings: RunSettings, cards: bool) -> RunSettings:
     return msgspec.structs.replace(settings, gpu_layers=0)
 
 
-def _check_memory(
+def check_memory(
     engine: Engine,
     path: Path,
     header: Header,
     settings: RunSettings,
-    tests: Sequence[ThroughputTest],
+    n_ctx: int,
     device: Device,
+    remedy: str,
 ) -> list[str]:
     """Ask the engine what it would allocate, before it does: an overcommitted system would end it, not refuse it.
 
-    Raises NothingFitsError, EngineError. A file larger than the free memory is a note: it can be read from disk.
+    Raises NothingFitsError, which says the `remedy`, and EngineError. A file larger than the free memory is a note:
+    it can be read from disk.
     """
     free = device.memory.budget_now_bytes
     if settings.gpu_layers or free is None:
         return []
-    n_ctx = max(test.tokens + test.depth for test in tests)
     question = MemoryQuestion(
         str(path),
         n_ctx,
@@ -257,13 +268,16 @@ def _check_memory(
     needed = report.kv_cache_bytes + report.state_bytes + report.compute_bytes + report.output_bytes
     if needed > free:
         raise NothingFitsError(
-            f"a context of {n_ctx} tokens needs {amount(needed)} beside the weights, and {amount(free)} is free; "
-            "give fewer tokens, a smaller depth or another KV cache type"
+            _(
+                "a context of {tokens} tokens needs {needed} beside the weights, and {free} is free; {remedy}"
+            ).format(tokens=n_ctx, needed=amount(needed), free=amount(free), remedy=remedy)
         )
     if needed + header.tensor_bytes > free:
         weights = amount(header.tensor_bytes)
         return [
-            f"{weights} of weights do not fit into {amount(free)} of free memory: they may be read from disk"
+            _(
+                "{weights} of weights do not fit into {free} of free memory: they may be read from disk"
+            ).format(weights=weights, free=amount(free))
         ]
     return []
 

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 
 from advisor.errors import InvalidInputError
+from advisor.language import _
 from advisor.manifest import DeploymentManifest, PinnedSettings
 from profiles.data_folder import write_whole
 
@@ -40,20 +41,27 @@ def export(manifest: DeploymentManifest, program: Program) -> Export:
     """The file for one program. Raises InvalidInputError for a manifest that names no model file."""
     if manifest.file is None:
         raise InvalidInputError(
-            f"{manifest.label} was pinned before there was a file: build it, and pin the build to export it"
+            _("{label} was pinned before there was a file: build it, and pin the build to export it").format(
+                label=manifest.label
+            )
         )
     return _WRITERS[program](manifest, manifest.file.name)
 
 
-def write_exports(exports: Sequence[Export], folder: Path, *, replace: bool) -> None:
+def write_exports(
+    exports: Sequence[Export], folder: Path, *, replace: bool, remedy: str = "--replace writes over it"
+) -> None:
     """Write all of them into `folder`, which is made; each appears whole.
 
-    Raises InvalidInputError, having written nothing, where a file with other content is there and may not be replaced.
+    Raises InvalidInputError, having written nothing, where a file with other content is there and may not be replaced;
+    it says the `remedy`.
     """
     for one in exports:
         path = folder / one.name
         if not replace and path.exists() and path.read_bytes() != one.content.encode():
-            raise InvalidInputError(f"{path} is there already, with other content; --replace writes over it")
+            raise InvalidInputError(
+                _("{path} is there already, with other content; {remedy}").format(path=path, remedy=remedy)
+            )
     for one in exports:
         write_whole(folder / one.name, one.content.encode())
         (folder / one.name).chmod(0o755 if one.executable else 0o644)

@@ -17,6 +17,8 @@ from advisor.catalog import Model, load_catalog
 from advisor.errors import InvalidInputError, NothingFitsError
 from advisor.evidence import Value
 from advisor.gate import Limits
+from advisor.identify import ModelFile, identify
+from advisor.language import _
 from advisor.manifest import (
     DeploymentManifest,
     PinnedDevice,
@@ -171,10 +173,28 @@ def with_build(found: Found, build: BuildManifest, folder: Path) -> Found:
     return found if build.bench is None else with_bench(found, msgspec.convert(build.bench, BenchDocument))
 
 
-def with_file(found: Found, path: Path, bytes_by_type: dict[str, int], sha256: str) -> Found:
-    """The deployment with a model file of its variant."""
-    file = FileNote(name=path.name, bytes=path.stat().st_size, sha256=sha256)
-    return msgspec.structs.replace(found, file=file, folder=path.parent, bytes_by_type=bytes_by_type)
+def variant_file(path: Path) -> ModelFile:
+    """A file of a variant of a catalog model; reads its header only.
+
+    Raises InvalidInputError for one of no model or with types of its own, and what `identify` raises.
+    """
+    file = identify(path, load_catalog())
+    if file.model is None or file.preset is None:
+        raise InvalidInputError(
+            _(
+                "{path} is no variant of a catalog model: {label} has dimensions or tensor types of its own"
+            ).format(path=path, label=file.label)
+        )
+    return file
+
+
+def with_file(found: Found, file: ModelFile, sha256: str) -> Found:
+    """The deployment with a file of its variant."""
+    path = file.path
+    note = FileNote(name=path.name, bytes=path.stat().st_size, sha256=sha256)
+    return msgspec.structs.replace(
+        found, file=note, folder=path.parent, bytes_by_type=dict(file.variant.bytes_by_type)
+    )
 
 
 def with_bench(found: Found, bench: BenchDocument) -> Found:

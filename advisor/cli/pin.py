@@ -172,25 +172,19 @@ def _benched(content: bytes, path: Path, device: str | None, workload: Workload)
 
 
 def _model_file(path: Path, device: str | None, workload: Workload) -> Found:
-    from advisor.catalog import load_catalog
-    from advisor.errors import InvalidInputError
-    from advisor.identify import identify
-    from advisor.pin import with_file
+    from advisor.pin import variant_file, with_file
     from profiles.text import amount
     from quantize.hashes import sha256_of
 
-    file = identify(path, load_catalog())
-    if file.model is None or file.preset is None:
-        raise InvalidInputError(
-            f"{path} is no variant of a catalog model: {file.label} has dimensions or tensor types of its own"
-        )
+    file = variant_file(path)
+    assert file.model is not None
     found = _catalogued(f"{file.model.id}:{file.preset}", device, workload)
     line = StatusLine()
     try:
         sha256 = sha256_of(path, lambda done, total: line.show(f"hashing, {amount(done)} of {amount(total)}"))
     finally:
         line.end()
-    return with_file(found, path, dict(file.variant.bytes_by_type), sha256)
+    return with_file(found, file, sha256)
 
 
 def _document(path: Path) -> bytes | None:

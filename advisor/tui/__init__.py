@@ -21,10 +21,12 @@ def run(*, language: str | None = None, device: str | None = None) -> int:
     from advisor import language as languages
 
     languages.use(language or languages.preferred())
+    from advisor.tui import garbage
     from advisor.tui.app import Wizard
 
     # Ranking runs in a thread beside the screen: a key press shall not wait 5 ms each time it needs the interpreter.
     sys.setswitchinterval(0.001)
+    garbage.collect_when_idle()
     app = Wizard(device=device)
     app.run()
     return app.return_code or 0

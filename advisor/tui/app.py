@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
@@ -16,11 +17,12 @@ from textual.screen import Screen
 from advisor import language
 from advisor.language import _, marked
 from advisor.need import Need
-from advisor.tui import themes
-from advisor.tui.messages import DeviceFailed, DeviceFound, Ranked, RankingFailed
+from advisor.tui import garbage, themes
+from advisor.tui.messages import DeviceFailed, DeviceFound, FilesListed, Ranked, RankingFailed
 from advisor.tui.screens.base import StepScreen
 from advisor.tui.state import Built, Found, Problem, Ranking
 from advisor.tui.steps import OPENERS, STEPS, beside
+from advisor.tui.styles import LastingStylesheet
 from advisor.tui.widgets.step_bar import StepBar
 from advisor.tui.work.ranking import Ranker
 from profiles.offline import is_offline, stay_offline
@@ -28,11 +30,16 @@ from profiles.offline import is_offline, stay_offline
 if TYPE_CHECKING:
     from advisor.candidates import Candidate
     from advisor.catalog import Model
+    from advisor.local_files import Shelf
+    from advisor.report.bench_documents import BenchDocument
 
 NOT_COMMANDS = frozenset(
     {"command_palette", "app.focus_next", "app.focus_previous", "screen.copy_text", "help_quit", "press"}
 )
 """Actions of Textual that somebody who opens the palette does not look for."""
+
+USE_FILES = frozenset({"try", "build", "export"})
+"""Steps that show which files are here: they are looked for anew when one of these is gone to."""
 
 
 class Wizard(App[None]):
@@ -74,11 +81,17 @@ class Wizard(App[None]):
     def __init__(self, *, device: str | None = None, models: tuple[Model, ...] | None = None) -> None:
         """`device` as `--device` has it; `models` instead of the catalog's."""
         super().__init__()
+        self.stylesheet = LastingStylesheet(variables=self.get_css_variables())
         self.models = models
         self._given = device
         self.set_reactive(Wizard.need, Need(offline=is_offline()))
         self.built: dict[tuple[str, str], Built] = {}  # by model and quantization, as they were made or found
+        self.benched: dict[
+            tuple[str, str], BenchDocument
+        ] = {}  # likewise, where the file was run in this session
         self.opened: dict[str, StepScreen] = {}  # the steps that have been gone to
+        self._shelf: Shelf | None = None
+        self._sweeper = garbage.Sweeper()
         self._ranker = Ranker(
             lambda work: self.run_worker(work, thread=True, group="ranking", exit_on_error=True),
             self.post_message,
@@ -89,8 +102,14 @@ class Wizard(App[None]):
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         self.theme = themes.suitable(os.environ)
+        self.set_interval(garbage.EVERY_S, self._sweeper.sweep)
         # The first screen is painted before anything heavy is imported.
         self.call_after_refresh(self.look_at, self._given)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self._sweeper.touch()
+        await super().on_event(event)
 
     # --- what is known ----------------------------------------------------------------------------------------
 
@@ -116,7 +135,25 @@ class Wizard(App[None]):
         rows = message.ranking.rows
         if rows and (self.chosen is None or message.ranking.row(self.chosen) is None):
             self.chosen = rows[0].model
+        first = self.ranking is None
         self.ranking = message.ranking
+        if first:
+            self.list_files()
+            self.run_worker(_import_the_rest, thread=True, group="importing")
+
+    def list_files(self) -> None:
+        """Look again which model files are here; the screen is told."""
+
+        def work() -> None:
+            from advisor.tui.work.loading import list_files
+
+            self.post_message(list_files())
+
+        self.run_worker(work, thread=True, group="listing", exclusive=True)
+
+    def on_files_listed(self, message: FilesListed) -> None:
+        self._shelf = message.shelf
+        self._show()
 
     def on_ranking_failed(self, message: RankingFailed) -> None:
         self.problem = message.problem
@@ -152,6 +189,22 @@ class Wizard(App[None]):
             else:
                 self.built[model.id, quant] = built
         return built
+
+    def files_of(self, candidate: Candidate, quant: str | None = None) -> tuple[Path, ...] | None:
+        """Files that are here of a candidate's model, at its or another quantization; what was built or run is first.
+
+        None as long as nobody has looked.
+        """
+        if self._shelf is None:
+            return None
+        found = list(self._shelf.files_of(candidate.model, quant or candidate.variant.quant))
+        if quant is None:
+            bench = self.benched.get((candidate.model.id, candidate.variant.quant))
+            if bench is not None:
+                found.insert(0, Path(bench.file.path))
+            if (built := self.built_of(candidate)) is not None:
+                found.insert(0, built.file)
+        return tuple(dict.fromkeys(path.absolute() for path in found))
 
     @property
     def current(self) -> bool:
@@ -194,6 +247,8 @@ class Wizard(App[None]):
         if len(self.screen_stack) > 1:  # a dialog is open: it has its own way out
             return
         await self.switch_mode(step)
+        if step in USE_FILES and self._shelf is not None:
+            self.list_files()
         self._show()
 
     async def action_go(self, by: int) -> None:
@@ -247,3 +302,9 @@ class Wizard(App[None]):
 
         if not any(isinstance(screen, CommandPalette) for screen in self.screen_stack):
             self.push_screen(CommandPalette(placeholder=_("Search for an action …"), id="--command-palette"))
+
+
+def _import_the_rest() -> None:
+    from advisor.tui.work.loading import import_the_rest
+
+    import_the_rest()

@@ -12,6 +12,8 @@ from advisor.tui.state import Found, Problem, Ranking
 
 if TYPE_CHECKING:
     from advisor.calibration_lab import Step
+    from advisor.local_files import Shelf
+    from advisor.report.bench_documents import BenchDocument
     from advisor.report.calibration import CalibrationDocument
     from advisor.trial import Trial
     from advisor.tui.work.building import Plan
@@ -30,6 +32,13 @@ class DeviceFound(Message):
 @dataclass
 class DeviceFailed(Message):
     problem: Problem
+
+
+@dataclass
+class FilesListed(Message):
+    """Which model files are on this machine."""
+
+    shelf: Shelf
 
 
 @dataclass
@@ -73,6 +82,7 @@ class TrialSample(Message):
 @dataclass
 class TrialDone(Message):
     trial: Trial
+    bench: BenchDocument | None = None  # where the file itself was run
 
 
 @dataclass
@@ -85,6 +95,7 @@ class TrialFailed(Message):
 class ChatReady(Message):
     description: str
     n_ctx: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -133,6 +144,11 @@ class DeploymentPinned(Message):
 
 
 @dataclass
+class PinningProgress(Message):
+    words: str
+
+
+@dataclass
 class PinningFailed(Message):
     problem: Problem
 
@@ -143,3 +159,4 @@ class ExportsWritten(Message):
 
     paths: tuple[Path, ...]
     problem: Problem | None = None
+    in_the_way: bool = False  # something that may be written over

@@ -179,13 +179,12 @@ class BuildScreen(StepScreen):
         self._ask(None)
 
     def action_file(self) -> None:
-        from advisor.local_files import files_of, usual_folders
         from advisor.tui.screens.choose_file import ChooseFile
 
         candidate = self._candidate()
         if candidate is None:
             return
-        offered = tuple(str(path) for path in files_of(candidate.model, "F16", usual_folders()))
+        offered = tuple(str(path) for path in self.wizard.files_of(candidate, "F16") or ())
 
         def chosen(path: object) -> None:
             if isinstance(path, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.console import Group, RenderableType
@@ -63,11 +64,20 @@ class DetailsScreen(Dialog):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog") as scroll:
             scroll.border_title = f"{self._row.name}:{self._row.quant}"
-            yield Static(Group(*_parts(self._row)))
+            yield Static(Group(*_why(self._row)))
         yield Footer(show_command_palette=False, compact=True)
 
+    def on_mount(self) -> None:
+        # What is further down comes after the first picture: all at once would hold up the next key.
+        self.call_after_refresh(self._add, _numbers)
 
-def _parts(row: DeploymentView) -> list[RenderableType]:
+    def _add(self, parts: Callable[[DeploymentView], list[RenderableType]]) -> None:
+        self.query_one(VerticalScroll).mount(Static(Group(*parts(self._row))))
+        if parts is _numbers:
+            self.call_after_refresh(self._add, _worth)
+
+
+def _why(row: DeploymentView) -> list[RenderableType]:
     settings = row.settings
     facts = _table()
     facts.add_row(Text(_("model"), "dim"), row.model)
@@ -95,14 +105,22 @@ def _parts(row: DeploymentView) -> list[RenderableType]:
     parts: list[RenderableType] = [facts, Text(), Text(_("Why"), "bold")]
     parts += [Text(f"· {reason}") for reason in row.why]
     parts += [Text(f"! {shortfall.message}", "bold") for shortfall in row.shortfalls]
-    parts += [Text(), Text(_("Memory"), "bold"), _memory(row)]
+    return parts
+
+
+def _numbers(row: DeploymentView) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(), Text(_("Memory"), "bold"), _memory(row)]
     if row.tg_tokens_per_s is not None and row.pp_tokens_per_s is not None and row.ttft_s is not None:
         parts += [
             Text(),
             Text(_("Speed"), "bold"),
             _speed(row, row.tg_tokens_per_s, row.pp_tokens_per_s, row.ttft_s),
         ]
-    parts += [Text(), Text(_("Quality"), "bold"), _quality(row)]
+    return parts
+
+
+def _worth(row: DeploymentView) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(), Text(_("Quality"), "bold"), _quality(row)]
     parts += [Text(f"· {note}", "dim") for note in row.quality.notes]
     if row.score.total is not None:
         parts += [Text(), Text(_("Score, in points of quality"), "bold"), _score(row)]

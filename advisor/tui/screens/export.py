@@ -13,12 +13,13 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
-from advisor.tui.messages import DeploymentPinned, ExportsWritten, PinningFailed
+from advisor.tui.messages import DeploymentPinned, ExportsWritten, PinningFailed, PinningProgress
 from advisor.tui.screens.base import StepScreen
-from advisor.tui.work.exporting import MANIFEST, Pinned, pin_here, write_here
+from advisor.tui.work.exporting import MANIFEST, Pinned, Subject, pin_here, write_here
+from profiles.engine.stop import Stop
 
 if TYPE_CHECKING:
-    from advisor.tui.state import Built, Ranking
+    from advisor.candidates import Candidate
 
 WAYS = {
     MANIFEST: marked("Manifest"),
@@ -38,13 +39,15 @@ class ExportScreen(StepScreen):
         "what must hold where it runs. 'slm-advisor verify' holds a target against it.\n\n"
         "The others are what a program needs to run it so: a script for llama-server, a Modelfile for Ollama, a "
         "script for LM Studio, variables for llama-server in a container. They name the model file without a folder "
-        "and belong beside it, so they need a file: the Build step makes one.\n\n"
+        "and belong beside it, so they need a file: one that the Build step made, that the Try step ran, or that was "
+        "found in the usual folders; f takes another.\n\n"
         "Copying uses the terminal's clipboard, which some terminals do not offer; writing always works."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "copy", marked("Copy")),
         Binding("w", "write", marked("Write")),
         Binding("a", "write_all", marked("Write all")),
+        Binding("f", "file", marked("Its file")),
         Binding("o", "folder", marked("Folder")),
         Binding("r", "replace", marked("Write over")),
     ]
@@ -63,8 +66,10 @@ class ExportScreen(StepScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._of: tuple[Ranking, str, Built | None] | None = None  # what is pinned, or being pinned
+        self._of: Subject | None = None  # what is pinned, or being pinned
+        self._stop = Stop()
         self._pinned: Pinned | None = None
+        self._given: dict[tuple[str, str], Path] = {}  # files that the user chose, by model and quantization
         self._out: Path | None = None
         self._refused: tuple[str, ...] = ()  # what was not written, since something else is there
         self._words = ""
@@ -102,22 +107,33 @@ class ExportScreen(StepScreen):
     def _follow(self) -> None:
         """Pin what is chosen, once."""
         wizard = self.wizard
-        ranking, chosen = wizard.ranking, wizard.chosen
-        candidate = None if ranking is None or chosen is None else ranking.candidate(chosen)
-        if ranking is None or chosen is None or candidate is None:
+        ranking, candidate = wizard.ranking, self._candidate()
+        if ranking is None or candidate is None:
             self._of, self._pinned, self._words = None, None, ""
             return
-        built = wizard.built_of(candidate)
-        if self._of is not None and self._of == (ranking, chosen, built):
-            return
-        self._of, self._pinned, self._out, self._refused = (ranking, chosen, built), None, None, ()
-        self._words = ""
-        self.run_worker(
-            lambda: pin_here(ranking, candidate, built, self.post_message),
-            thread=True,
-            group="pinning",
-            exclusive=True,
+        variant = (candidate.model.id, candidate.variant.quant)
+        subject = Subject(
+            ranking=ranking,
+            candidate=candidate,
+            built=wizard.built_of(candidate),
+            given=self._given.get(variant),
+            files=wizard.files_of(candidate) or (),
+            bench=wizard.benched.get(variant),
         )
+        if self._of is not None and _same(self._of, subject):
+            return
+        self._stop()  # what was being pinned before
+        stop = self._stop = Stop()
+        self._of, self._pinned, self._out, self._refused = subject, None, None, ()
+        self._words = ""
+        self.run_worker(lambda: pin_here(subject, stop, self.post_message), thread=True, group="pinning")
+
+    def _candidate(self) -> Candidate | None:
+        ranking, chosen = self.wizard.ranking, self.wizard.chosen
+        return None if ranking is None or chosen is None else ranking.candidate(chosen)
+
+    def on_unmount(self) -> None:
+        self._stop()
 
     def _show_way(self) -> None:
         content, pinned, way = self.query_one("#content", Static), self._pinned, self._way
@@ -141,8 +157,8 @@ class ExportScreen(StepScreen):
     def _folder(self) -> Path:
         if self._out is not None:
             return self._out
-        built = None if self._of is None else self._of[2]
-        return Path() if built is None else built.folder
+        file = None if self._pinned is None else self._pinned.file
+        return Path() if file is None else file.parent
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         pinned = self._pinned
@@ -150,6 +166,8 @@ class ExportScreen(StepScreen):
             return pinned is not None and (self._way == MANIFEST or pinned.of(self._way) is not None)
         if action in ("write_all", "folder"):
             return pinned is not None
+        if action == "file":
+            return self._of is not None
         if action == "replace":
             return bool(self._refused)
         return True
@@ -166,9 +184,13 @@ class ExportScreen(StepScreen):
         )
         if message.pinned.obstacle is not None:
             self._words = _(
-                "There is no file yet: the Build step makes one. The manifest can be had without it."
+                "There is no file yet: the Build step makes one, f takes one that is here. The manifest can be had "
+                "without it."
             )
         self.show()
+
+    def on_pinning_progress(self, message: PinningProgress) -> None:
+        self._tell(message.words)
 
     def on_pinning_failed(self, message: PinningFailed) -> None:
         self._words = message.problem.message
@@ -194,6 +216,26 @@ class ExportScreen(StepScreen):
     def action_replace(self) -> None:
         self._write(self._refused, replace=True)
 
+    def action_file(self) -> None:
+        from advisor.tui.screens.choose_file import ChooseFile
+
+        candidate = self._candidate()
+        if candidate is None:
+            return
+        variant = (candidate.model.id, candidate.variant.quant)
+
+        def chosen(path: object) -> None:
+            if isinstance(path, str):
+                self._given[variant] = Path(path)
+                self._of = None
+                self.show()
+
+        title = _("A GGUF file, such as {name}").format(
+            name=f"{candidate.model.name}-{candidate.variant.quant}.gguf"
+        )
+        offered = tuple(str(path) for path in self.wizard.files_of(candidate) or ())
+        self.app.push_screen(ChooseFile(title, (".gguf",), offered), chosen)
+
     def action_folder(self) -> None:
         from advisor.tui.screens.choose_file import ChooseFile
 
@@ -201,7 +243,13 @@ class ExportScreen(StepScreen):
             if isinstance(path, str):
                 self._out = Path(path)
                 self._refused = ()
-                self._tell(_("w writes to {folder}.").format(folder=self._out))
+                words = _("w writes to {folder}.").format(folder=self._out)
+                file = None if self._pinned is None else self._pinned.file
+                if file is not None and file.parent.absolute() != self._out.absolute():
+                    words += " " + _("What is written there needs the model file beside it: {path}").format(
+                        path=file
+                    )
+                self._tell(words)
 
         self.app.push_screen(ChooseFile(_("The folder to write to"), ("/",), folders=True), chosen)
 
@@ -216,9 +264,9 @@ class ExportScreen(StepScreen):
 
     def on_exports_written(self, message: ExportsWritten) -> None:
         if message.problem is not None:
-            self._tell(
-                message.problem.message + "\n" + _("r writes over what is there, o takes another folder.")
-            )
+            if not message.in_the_way:
+                self._refused = ()
+            self._tell(message.problem.message)
             return
         self._refused = ()
         self._tell(_("Written: {paths}").format(paths=", ".join(str(path) for path in message.paths)))
@@ -227,3 +275,13 @@ class ExportScreen(StepScreen):
         self._words = words
         self.query_one("#words", Static).update(words)
         self.refresh_bindings()
+
+
+def _same(one: Subject, other: Subject) -> bool:
+    """Whether the manifest would be the same; rankings, which are large, by identity."""
+    return (
+        one.ranking is other.ranking
+        and one.candidate is other.candidate
+        and (one.built, one.given, one.files, one.bench)
+        == (other.built, other.given, other.files, other.bench)
+    )

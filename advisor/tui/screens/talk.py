@@ -73,6 +73,8 @@ class TalkScreen(Dialog):
 
     def on_chat_ready(self, message: ChatReady) -> None:
         field = self.query_one(Input)
+        for note in message.notes:
+            self.query_one(VerticalScroll).mount(Static(f"· {note}", classes="said", markup=False))
         field.disabled = False
         field.placeholder = _("say something; {description}, {tokens} tokens of context").format(
             description=message.description, tokens=message.n_ctx

@@ -67,7 +67,8 @@ class TrialScreen(StepScreen):
         super().__init__()
         self._stop: Stop | None = None
         self._again: tuple[str, Path | None] | None = None  # what a busy machine refused
-        self._words = ""
+        self._words = ""  # how the last test went, or goes
+        self._about: str | None = None  # the model that was chosen then
         self._trials: list[Trial] = []
 
     def body(self) -> Iterable[Widget]:
@@ -101,13 +102,9 @@ class TrialScreen(StepScreen):
                     [amount(row.file_bytes), row.license or _("licence not known"), row.processor or ""]
                 )
             )
-        if ranking is not None and not ranking.found.here:
-            self._words = _(
-                "{device} is not this machine, so nothing can be tried on it from here. On it: slm-advisor bench FILE."
-            ).format(device=ranking.device.name or _("This device"))
-        elif self._stop is None and not self._words:
-            self._words = self._advice()
-        self.query_one("#words", Static).update(self._words)
+        if self._stop is None and self._about != self.wizard.chosen:
+            self._about, self._words, self._again = self.wizard.chosen, "", None
+        self.query_one("#words", Static).update(self._words or self._advice())
         self.query_one("#results", Static).update(self._table(row))
         self.refresh_bindings()
 
@@ -195,6 +192,8 @@ class TrialScreen(StepScreen):
         ]
         self._trials.append(trial)
         self._again = None
+        if message.bench is not None and trial.model is not None and trial.quant is not None:
+            self.wizard.benched[trial.model, trial.quant] = message.bench
         words = _("Done: {what} {grade}.").format(what=trial.label, grade=_(GRADES[trial.grade]))
         words += " " + (
             _("The list uses it from now on.")
@@ -266,22 +265,21 @@ class TrialScreen(StepScreen):
         self.app.push_screen(ChooseFile(title, (".gguf",), self._files(found[1])), chosen)
 
     def _files(self, candidate: Candidate) -> tuple[str, ...]:
-        from advisor.local_files import files_of, usual_folders
-
-        model, quant = candidate.model, candidate.variant.quant
-        built = self.wizard.built_of(candidate)
-        paths = ([built.file] if built is not None else []) + list(files_of(model, quant, usual_folders()))
-        return tuple(dict.fromkeys(str(path) for path in paths))
+        return tuple(str(path) for path in self.wizard.files_of(candidate) or ())
 
     def _advice(self) -> str:
         found = self.wizard.ranking
         chosen = self.wizard.chosen
+        if found is not None and not found.found.here:
+            return _(
+                "{device} is not this machine, so nothing can be tried on it from here. On it: slm-advisor bench FILE."
+            ).format(device=found.device.name or _("This device"))
         candidate = None if found is None or chosen is None else found.candidate(chosen)
-        if candidate is None:
+        files = None if candidate is None else self.wizard.files_of(candidate)
+        if files is None:
             return ""
-        files = self._files(candidate)
         if files:
-            return _("Its file is here: {path}").format(path=files[0])
+            return _("Its file is here, so it can be benched and talked with: {path}").format(path=files[0])
         return _(
             "Its file was not found in the usual folders: a probe tells its speed without downloading it."
         )

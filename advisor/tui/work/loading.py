@@ -1,10 +1,13 @@
-"""Finding out what a device is, this machine or another."""
+"""Finding out what a device is, this machine or another; which files are here; and what later screens import."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 from textual.message import Message
 
-from advisor.tui.messages import DeviceFailed, DeviceFound
+from advisor.tui.messages import DeviceFailed, DeviceFound, FilesListed
 from advisor.tui.state import Found, Problem
 
 
@@ -24,3 +27,19 @@ def load_device(given: str | None) -> Message:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return DeviceFailed(Problem(f"{error.strerror or error}{where}"))
+
+
+def list_files() -> Message:
+    """The model files in the usual folders: thousands of names, on a disk that may be slow."""
+    from advisor.local_files import Shelf, usual_folders
+
+    return FilesListed(Shelf(usual_folders()))
+
+
+def import_the_rest() -> None:
+    """Import what the first screen did without, so that no key press waits for it."""
+    from advisor.tui import screens
+
+    for module in pkgutil.iter_modules(screens.__path__):
+        importlib.import_module(f"{screens.__name__}.{module.name}")
+    importlib.import_module("advisor.tui.widgets.front")

@@ -58,6 +58,7 @@ def bench_here(
 ) -> None:
     """As `slm-advisor bench` does it, with the candidate's settings and the workload's lengths."""
     from advisor.bench import Watcher, bench
+    from advisor.report.bench_documents import bench_document
     from advisor.trial import plan_for, trial_of_bench
 
     def tests(progress: Progress) -> None:
@@ -70,7 +71,7 @@ def bench_here(
         plan = plan_for(candidate, workload, strict=strict)
         with stop.engine() as engine:
             result = bench(path, plan, engine, target.device, Watcher(tests=tests))
-        return TrialDone(trial_of_bench(result, kept=strict))
+        return TrialDone(trial_of_bench(result, kept=strict), bench_document(result))
 
     _guarded(run, stop, _uses_card(candidate), post)
 

@@ -140,7 +140,7 @@ async def test_a_build_shows_its_stages_and_is_used_by_the_try_step(
         assert ranking is not None
         candidate = ranking.candidate(built.manifest.model.id)
         assert candidate is not None
-        assert trial._files(candidate)[0] == str(built.file)
+        assert trial._files(candidate)[0] == str(built.file.absolute())
     async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
         assert "built already" in shown(pilot)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from advisor.catalog import Model
 from advisor.manifest import FILE_NAME, read_manifest
 from advisor.tui.screens.export import ExportScreen
+from quantize.hashes import sha256_of
 from quantize.manifest import FileNote, Manifest, ModelNote, RecipeNote, SourceNote, write_manifest
 from tests.advisor.tui.conftest import Open, answered, shown, until
 
@@ -56,10 +59,14 @@ async def built(wizard: Open, few: tuple[Any, ...], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [("en", "There is no file yet"), ("ja", "ファイルはまだありません")]
+    ("code", "words", "obstacle"),
+    [
+        ("en", "There is no file yet", "before there was a file"),
+        ("ja", "ファイルはまだありません", "ファイルがない段階で"),
+    ],
 )
 async def test_without_a_file_there_is_the_manifest_alone(
-    code: str, words: str, wizard: Open, tmp_path: Path
+    code: str, words: str, obstacle: str, wizard: Open, tmp_path: Path
 ) -> None:
     """The manifest is written to the working folder; the ways that need a file say what is missing."""
     async with wizard(code=code).run_test(**ROOM) as pilot:
@@ -70,7 +77,7 @@ async def test_without_a_file_there_is_the_manifest_alone(
         assert read_manifest(tmp_path).file is None
         await pilot.press("down")
         await pilot.pause()
-        assert "before there was a file" in shown(pilot)
+        assert obstacle in shown(pilot)
         assert not screen.check_action("copy", ())
 
 
@@ -118,6 +125,50 @@ async def test_what_is_there_is_written_over_only_on_request(wizard: Open, built
         await pilot.press("r")
         await until(pilot, lambda: "Written" in screen._words)
         assert "FROM ./" in (built / "Modelfile").read_text()
+
+
+@pytest.fixture
+def as_the_file_is(few: tuple[Model, ...]) -> tuple[Model, ...]:
+    """SmolLM2-135M at Q4_1 alone, of which there is a real file."""
+    model = next(each for each in few if each.name == "SmolLM2-135M-Instruct")
+    return (msgspec.structs.replace(model, variants=(model.variant("Q4_1"),)),)
+
+
+@pytest.mark.parametrize("code", ["en", "ja"])
+async def test_a_file_that_is_here_is_found_and_exported(
+    code: str, wizard: Open, as_the_file_is: tuple[Model, ...], smollm2: Path, tmp_path: Path
+) -> None:
+    """Downloaded, not built: the manifest has its hash, and the other files lie beside it."""
+    file = tmp_path / smollm2.name
+    file.symlink_to(smollm2)
+    async with wizard(code=code, models=as_the_file_is).run_test(**ROOM) as pilot:
+        await answered(pilot)
+        await pilot.press("6")
+        await pilot.pause()
+        screen = pilot.app.screen
+        assert isinstance(screen, ExportScreen)
+        await until(pilot, lambda: screen._pinned is not None and screen._pinned.file is not None)
+        await pilot.press("a")
+        await until(pilot, lambda: (tmp_path / "Modelfile").exists() and not screen._refused)
+    pinned = read_manifest(tmp_path)
+    assert pinned.file is not None
+    assert pinned.file.sha256 == sha256_of(smollm2)
+    assert f"FROM ./{smollm2.name}" in (tmp_path / "Modelfile").read_text()
+
+
+async def test_a_file_of_the_users_own_choice_must_be_the_chosen_deployment(
+    wizard: Open, few: tuple[Model, ...], as_the_file_is: tuple[Model, ...], smollm2: Path
+) -> None:
+    """Another quantization is refused with both names; the right one is taken from wherever it lies."""
+    async with wizard().run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        await pilot.press("f", *str(smollm2), "enter")
+        await until(pilot, lambda: "SmolLM2-135M-Instruct:Q4_1, and another deployment" in screen._words)
+        assert screen._pinned is None
+    async with wizard(models=as_the_file_is).run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        await pilot.press("f", *str(smollm2), "enter")
+        await until(pilot, lambda: screen._pinned is not None and screen._pinned.file == smollm2)
 
 
 async def test_a_build_whose_file_has_another_size_is_refused(wizard: Open, built: Path) -> None:

@@ -91,7 +91,7 @@ async def test_enter_shows_every_term_of_a_row(wizard: Open) -> None:
     async with wizard().run_test(size=(110, 90)) as pilot:
         await at_models(pilot)
         await pilot.press("enter")
-        await pilot.pause()
+        await until(pilot, lambda: "caution" in shown(pilot))  # the last of its parts
         text = shown(pilot)
         for words in (
             "KV cache",

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from advisor.catalog import Model
 from advisor.local_files import files_of
 from advisor.tui.screens.talk import TalkScreen
 from advisor.tui.screens.trial import TrialScreen
@@ -102,6 +104,34 @@ async def test_a_conversation_streams_and_outlives_an_interruption(wizard: Open,
         await until(pilot, lambda: screen._answer is None, 60)
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, TrialScreen))
+
+
+@pytest.mark.engine
+def test_a_conversation_that_memory_is_too_small_for_is_refused_before_it_is_loaded(
+    few: tuple[Model, ...], smollm2: Path
+) -> None:
+    """In the words of the command, with what to do; the engine has loaded nothing."""
+    pytest.importorskip("llama_cpp")
+    from advisor.recommend import recommend
+    from advisor.target import make_target
+    from advisor.tui.messages import ChatEnded
+    from advisor.tui.work.chatting import Talker
+    from advisor.workload import make_workload
+    from profiles.resolve import resolve_device
+
+    device = resolve_device("Raspberry Pi 5 8GB")
+    target = make_target(device, make_workload())
+    model = next(each for each in few if each.name == "SmolLM2-135M-Instruct")
+    (candidate,) = recommend((model,), target, make_workload()).ranked
+    full = msgspec.structs.replace(
+        device, memory=msgspec.structs.replace(device.memory, budget_now_bytes=20_000_000)
+    )
+    posted: list[object] = []
+    Talker(smollm2, candidate, posted.append, lambda: full).run()
+    (ended,) = [message for message in posted if isinstance(message, ChatEnded)]
+    assert ended.problem is not None
+    assert "beside the weights, and 20.0 MB is free; close other programs" in ended.problem.message
+    assert posted[-1] is ended
 
 
 @pytest.mark.engine
