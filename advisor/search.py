@@ -97,7 +97,7 @@ class Choice:
         return self.variant.tensor_bytes <= room and (most is None or self.variant.file_bytes <= most)
 
     def severity_on(self, ceiling: Ceiling) -> float:
-        """How far it misses the floors of speed on a processor at least, as `Candidate.severity`; 1: it may meet them."""
+        """How far it misses the floors of speed on a processor at least, as `Candidate.severity`; 1: perhaps not."""
         need = self.workload
         tg = ceiling.read_bytes_per_s / self.read_bytes
         prompt_s = need.prompt_tokens * self.prompt_weights / ceiling.prompt_weights_per_s
