@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
+
 from advisor.evidence import Value
+from advisor.language import _, marked
 from advisor.manifest import DeploymentManifest, PinnedSettings, Requirements, Speeds
 from profiles.text import amount, rate, seconds
+
+LABEL_CELLS = 10
 
 
 def manifest_text(manifest: DeploymentManifest) -> str:
@@ -12,40 +17,55 @@ def manifest_text(manifest: DeploymentManifest) -> str:
     file = manifest.file
     lines = [manifest.label]
     if file is None:
-        lines.append("  file      none yet: what is verified is the estimate")
+        lines.append(_line(_("file"), _("none yet: what is verified is the estimate")))
     else:
-        lines += [f"  file      {file.name}, {amount(file.bytes)}", f"  sha256    {file.sha256}"]
-    lines.append(f"  licence   {manifest.model.license or 'not known'}")
-    lines.append(f"  for       {manifest.device.name or 'a device without a name'}, {manifest.workload.task}")
-    lines.append(f"  settings  {settings_text(manifest.settings, manifest.backend)}")
-    for name, speeds in (("predicted", manifest.predicted), ("measured", manifest.measured)):
+        lines += [_line(_("file"), f"{file.name}, {amount(file.bytes)}"), _line("sha256", file.sha256)]
+    lines.append(_line(_("licence"), manifest.model.license or _("not known")))
+    device = manifest.device.name or _("a device without a name")
+    lines.append(_line(_("for"), f"{device}, {_(manifest.workload.task)}"))
+    lines.append(_line(_("settings"), settings_text(manifest.settings, manifest.backend)))
+    for name, speeds in ((marked("predicted"), manifest.predicted), (marked("measured"), manifest.measured)):
         if speeds is not None:
             lines += _speeds(name, speeds)
     fidelity = manifest.fidelity
     if fidelity is not None:
-        lines.append(
-            f"  fidelity  KL divergence {fidelity.kl_divergence.value:.4f} nats, perplexity "
-            f"{fidelity.perplexity_increase.value:+.2%}, same top {fidelity.same_top.value:.1%}"
+        words = _(
+            "KL divergence {divergence:.4f} nats, perplexity {increase:+.2%}, same top {same:.1%}"
+        ).format(
+            divergence=fidelity.kl_divergence.value,
+            increase=fidelity.perplexity_increase.value,
+            same=fidelity.same_top.value,
         )
+        lines.append(_line(_("fidelity"), words))
     wanted = requirement_texts(manifest.requires)
-    lines += [f"  {'requires' if i == 0 else '':<10}{text}" for i, text in enumerate(wanted or ("nothing",))]
-    lines += [f"  note      {note}" for note in manifest.notes]
+    lines += [_line("" if i else _("requires"), text) for i, text in enumerate(wanted or [_("nothing")])]
+    lines += [_line(_("note"), note) for note in manifest.notes]
     return "\n".join(lines) + "\n"
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {set_cell_size(label, max(LABEL_CELLS, cell_len(label) + 1))}{text}"
 
 
 def settings_text(settings: PinnedSettings, backend: str) -> str:
     """Settings in a line."""
     parts = [
-        f"{backend}, context {settings.context_length}",
-        f"KV cache {settings.type_k}" + (f"/{settings.type_v}" if settings.type_v != settings.type_k else ""),
-        f"micro-batch {settings.micro_batch}",
+        _("{backend}, context {tokens}").format(backend=backend, tokens=settings.context_length),
+        _("KV cache {type}").format(type=settings.type_k)
+        + (f"/{settings.type_v}" if settings.type_v != settings.type_k else ""),
+        _("micro-batch {tokens}").format(tokens=settings.micro_batch),
     ]
     if settings.offload_layers:
-        parts.append(f"{settings.offload_layers} of {settings.n_layer + 1} layers offloaded")
+        parts.append(
+            _("{layers} of {all} layers offloaded").format(
+                layers=settings.offload_layers, all=settings.n_layer + 1
+            )
+        )
     if settings.threads is not None:
         both = settings.threads_batch not in (None, settings.threads)
         parts.append(
-            f"threads {settings.threads}" + (f" ({settings.threads_batch} for prompts)" if both else "")
+            _("threads {threads}").format(threads=settings.threads)
+            + (_(" ({threads} for prompts)").format(threads=settings.threads_batch) if both else "")
         )
     return ", ".join(parts)
 
@@ -55,40 +75,42 @@ def requirement_texts(requires: Requirements) -> list[str]:
     fidelity = requires.fidelity
     texts = []
     if requires.max_memory_bytes is not None:
-        texts.append(f"memory of at most {amount(requires.max_memory_bytes)}")
+        texts.append(_("memory of at most {size}").format(size=amount(requires.max_memory_bytes)))
     if requires.min_tg_tokens_per_s is not None:
-        texts.append(f"{rate(requires.min_tg_tokens_per_s)} tokens/s or more")
+        texts.append(_("{rate} tokens/s or more").format(rate=rate(requires.min_tg_tokens_per_s)))
     if requires.min_pp_tokens_per_s is not None:
-        texts.append(f"prompts at {rate(requires.min_pp_tokens_per_s)} tokens/s or more")
+        texts.append(_("prompts at {rate} tokens/s or more").format(rate=rate(requires.min_pp_tokens_per_s)))
     if requires.max_ttft_s is not None:
-        texts.append(f"first token within {seconds(requires.max_ttft_s)}")
+        texts.append(_("first token within {seconds}").format(seconds=seconds(requires.max_ttft_s)))
     if fidelity.max_kld is not None:
-        texts.append(f"KL divergence of at most {fidelity.max_kld:g} nats")
+        texts.append(_("KL divergence of at most {limit:g} nats").format(limit=fidelity.max_kld))
     if fidelity.max_ppl_increase is not None:
-        texts.append(f"perplexity at most {fidelity.max_ppl_increase:.2%} higher")
+        texts.append(_("perplexity at most {limit:.2%} higher").format(limit=fidelity.max_ppl_increase))
     if fidelity.min_same_top is not None:
-        texts.append(f"same top token in {fidelity.min_same_top:.1%} or more")
+        texts.append(_("same top token in {limit:.1%} or more").format(limit=fidelity.min_same_top))
     if requires.licenses:
-        texts.append(f"licence {' or '.join(requires.licenses)}")
+        texts.append(_("licence {names}").format(names=_(" or ").join(requires.licenses)))
     return texts
 
 
 def _speeds(name: str, speeds: Speeds) -> list[str]:
     parts = []
     if speeds.tg_tokens_per_s is not None:
-        parts.append(f"{_interval(speeds.tg_tokens_per_s)} tokens/s")
+        parts.append(_("{rate} tokens/s").format(rate=_interval(speeds.tg_tokens_per_s)))
     if speeds.pp_tokens_per_s is not None:
-        parts.append(f"prompts {_interval(speeds.pp_tokens_per_s)} tokens/s")
+        parts.append(_("prompts {rate} tokens/s").format(rate=_interval(speeds.pp_tokens_per_s)))
     if speeds.ttft_s is not None:
-        parts.append(f"first token {seconds(speeds.ttft_s.value)}")
+        parts.append(_("first token {seconds}").format(seconds=seconds(speeds.ttft_s.value)))
     if speeds.memory_bytes is not None:
-        parts.append(f"memory {amount(speeds.memory_bytes.value)}")
+        parts.append(_("memory {size}").format(size=amount(speeds.memory_bytes.value)))
     evidence = next(
         (value.evidence for value in (speeds.tg_tokens_per_s, speeds.pp_tokens_per_s) if value), None
     )
     grade = f" ({evidence})" if evidence and evidence != name else ""
-    return [f"  {name if i == 0 else '':<10}{part}{grade if i == 0 else ''}" for i, part in enumerate(parts)]
+    return [_line("" if i else _(name), part + ("" if i else grade)) for i, part in enumerate(parts)]
 
 
 def _interval(value: Value) -> str:
-    return f"{rate(value.value)} ({rate(value.low)} to {rate(value.high)})"
+    return _("{value} ({low} to {high})").format(
+        value=rate(value.value), low=rate(value.low), high=rate(value.high)
+    )

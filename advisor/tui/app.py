@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -103,8 +106,19 @@ class Wizard(App[None]):
         self.register_theme(themes.LIGHT)
         self.theme = themes.suitable(os.environ)
         self.set_interval(garbage.EVERY_S, self._sweeper.sweep)
+        if not self.is_headless:
+            self._end_orderly()
         # The first screen is painted before anything heavy is imported.
         self.call_after_refresh(self.look_at, self._given)
+
+    def _end_orderly(self) -> None:
+        """A closed terminal, or `kill`, ends the wizard as `q` does: work under way is stopped and cleared up."""
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                with contextlib.suppress(NotImplementedError):  # Windows has no such handlers
+                    loop.add_signal_handler(number, self.exit, None, 128 + number)
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):

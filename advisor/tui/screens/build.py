@@ -16,6 +16,7 @@ from textual.widgets import Button, Static
 
 from advisor.candidates import Candidate
 from advisor.language import _, marked
+from advisor.sentences import translated
 from advisor.tui.messages import BuildDone, BuildFailed, BuildPlanned, BuildProgress
 from advisor.tui.screens.base import StepScreen
 from advisor.tui.state import Built
@@ -287,7 +288,7 @@ class BuildScreen(StepScreen):
         if needs.download_bytes:
             sizes += _(", download {size}").format(size=amount(needs.download_bytes))
         lines = [plan.obstacle, sizes] if plan.obstacle else [sizes + _(". s starts.")]
-        self._end("\n".join([*lines, *(f"· {note}" for note in plan.order.source.notes)]))
+        self._end("\n".join([*lines, *(f"· {translated(note)}" for note in plan.order.source.notes)]))
 
     def on_build_progress(self, message: BuildProgress) -> None:
         if self._building:

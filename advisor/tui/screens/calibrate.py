@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Footer, ProgressBar, Static
 
 from advisor.language import _, marked
+from advisor.sentences import translated
 from advisor.tui.messages import CalibrationDone, CalibrationFailed, CalibrationStep
 from advisor.tui.screens.base import Dialog
 from advisor.tui.work.calibrating import calibrate_here
@@ -90,7 +91,7 @@ class CalibrateScreen(Dialog):
         self.query_one("#bar", ProgressBar).update(
             total=step.elapsed_s + step.left_s, progress=step.elapsed_s
         )
-        line = _("{seconds:3.0f} s  {what}").format(seconds=step.elapsed_s, what=step.what)
+        line = _("{seconds:3.0f} s  {what}").format(seconds=step.elapsed_s, what=translated(step.what))
         if not self._steps or self._steps[-1] != line:
             self._steps.append(line)
         self._tell("\n".join(self._steps[-SHOWN:]))
@@ -122,7 +123,8 @@ class CalibrateScreen(Dialog):
             "bold",
         )
         notes = [
-            Text(f"· {note}", "dim") for note in (*document.calibration.noise, *document.calibration.notes)
+            Text(f"· {translated(note)}", "dim")
+            for note in (*document.calibration.noise, *document.calibration.notes)
         ]
         self.query_one("#text", Static).update(
             Group(

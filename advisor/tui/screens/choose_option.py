@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option as Line
 
 from advisor.errors import AdvisorError
 from advisor.language import _, marked, plural
+from advisor.sentences import translated
 from advisor.tui.questions import Question, answered
 from advisor.tui.screens.picker import Picker
 from advisor.tui.work.ranking import count
@@ -99,7 +100,7 @@ class ChooseOption(Picker):
 
             workload_of(answered(self.wizard.need, self._question.field, value))
         except AdvisorError as error:
-            self.query_one("#problem", Static).update(str(error))
+            self.query_one("#problem", Static).update(translated(str(error)))
         except ValueError:
             self.query_one("#problem", Static).update(_("'{text}' is not a number.").format(text=typed))
         else:

@@ -16,6 +16,7 @@ from textual.widgets import Footer, Static
 from advisor.evidence import Value
 from advisor.language import _, marked
 from advisor.report.documents import DeploymentView
+from advisor.sentences import translated
 from advisor.tui.screens.base import Dialog
 from profiles.text import amount, count, rate, seconds
 
@@ -121,7 +122,7 @@ def _numbers(row: DeploymentView) -> list[RenderableType]:
 
 def _worth(row: DeploymentView) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(), Text(_("Quality"), "bold"), _quality(row)]
-    parts += [Text(f"· {note}", "dim") for note in row.quality.notes]
+    parts += [Text(f"· {translated(note)}", "dim") for note in row.quality.notes]
     if row.score.total is not None:
         parts += [Text(), Text(_("Score, in points of quality"), "bold"), _score(row)]
     return parts

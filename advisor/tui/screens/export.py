@@ -13,6 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
+from advisor.sentences import translated
 from advisor.tui.messages import DeploymentPinned, ExportsWritten, PinningFailed, PinningProgress
 from advisor.tui.screens.base import StepScreen
 from advisor.tui.work.exporting import MANIFEST, Pinned, Subject, pin_here, write_here
@@ -47,7 +48,7 @@ class ExportScreen(StepScreen):
         Binding("c", "copy", marked("Copy")),
         Binding("w", "write", marked("Write")),
         Binding("a", "write_all", marked("Write all")),
-        Binding("f", "file", marked("Its file")),
+        Binding("f", "file", marked("File")),
         Binding("o", "folder", marked("Folder")),
         Binding("r", "replace", marked("Write over")),
     ]
@@ -144,7 +145,7 @@ class ExportScreen(StepScreen):
         elif (one := pinned.of(way)) is None:
             content.update(pinned.obstacle or "")
         else:
-            notes = [_("not in it: {what}").format(what=text) for text in one.left_out]
+            notes = [_("not in it: {what}").format(what=translated(text)) for text in one.left_out]
             run = _("run in its folder: {command}").format(command=one.run)
             content.update("\n".join([one.content, run, *notes]))
 

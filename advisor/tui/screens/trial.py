@@ -17,6 +17,7 @@ from advisor.candidates import Candidate
 from advisor.evidence import Value
 from advisor.language import _, marked
 from advisor.report.documents import DeploymentView
+from advisor.sentences import translated
 from advisor.trial import Trial
 from advisor.tui.messages import TrialDone, TrialFailed, TrialProgress, TrialSample, Watched
 from advisor.tui.screens.base import StepScreen
@@ -314,7 +315,7 @@ class TrialScreen(StepScreen):
             if trial.peak_resident_bytes is not None:
                 table.add_row(Text(_("peak memory")), "", amount(trial.peak_resident_bytes), "")
             for note in trial.notes:
-                table.add_row(Text(f"· {note}", "dim"))
+                table.add_row(Text(f"· {translated(note)}", "dim"))
         return table
 
 

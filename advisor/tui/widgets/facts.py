@@ -8,6 +8,7 @@ from textual.widgets import Static
 
 from advisor.language import _
 from advisor.report.device_facts import facts, origin
+from advisor.sentences import translated
 from profiles.device import Device
 
 
@@ -48,6 +49,6 @@ class Notes(Static):
         table.add_column(no_wrap=True)
         table.add_column()
         for note in device.notes:
-            table.add_row(Text(note.field or "-", "dim"), Text(note.message))
+            table.add_row(Text(note.field or "-", "dim"), Text(translated(note.message)))
         self.update(table)
         self.display = bool(device.notes)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from textual.message import Message
 
 from advisor.language import _
+from advisor.sentences import translated
 from advisor.tui.messages import CalibrationDone, CalibrationFailed, CalibrationStep
 from advisor.tui.state import Problem
 from profiles.device import Device
@@ -53,5 +54,6 @@ def in_words(error: Exception) -> str:
             "machine), then start again."
         )
     if isinstance(error, EngineError) and error.failure.kind in ("crashed", "killed"):
-        return _("{what}. Nothing else is lost: try again, or a smaller model or context.").format(what=error)
-    return str(error)
+        words = _("{what}. Nothing else is lost: try again, or a smaller model or context.")
+        return words.format(what=translated(str(error)))
+    return translated(str(error))

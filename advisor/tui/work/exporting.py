@@ -10,6 +10,7 @@ import msgspec
 from textual.message import Message
 
 from advisor.language import _
+from advisor.sentences import translated
 from advisor.tui.messages import DeploymentPinned, ExportsWritten, PinningFailed, PinningProgress
 from advisor.tui.state import Built, Problem, Ranking
 from advisor.tui.work.calibrating import in_words
@@ -122,7 +123,7 @@ def _pin(subject: Subject, report: Report) -> Pinned:
             pinned, exports=tuple(export(manifest, program) for program in PROGRAMS)
         )
     except InvalidInputError as error:
-        return msgspec.structs.replace(pinned, obstacle=str(error))
+        return msgspec.structs.replace(pinned, obstacle=translated(str(error)))
 
 
 def _file(subject: Subject) -> ModelFile | None:

@@ -7,6 +7,7 @@ import pkgutil
 
 from textual.message import Message
 
+from advisor.sentences import translated
 from advisor.tui.messages import DeviceFailed, DeviceFound, FilesListed
 from advisor.tui.state import Found, Problem
 
@@ -23,7 +24,7 @@ def load_device(given: str | None) -> Message:
             return DeviceFound(Found(given=given, device=device, known=known_speeds_of(device)))
         return DeviceFound(Found(given=given, device=device))
     except ProfilesError as error:
-        return DeviceFailed(Problem(str(error), tuple(getattr(error, "nearest", ()))))
+        return DeviceFailed(Problem(translated(str(error)), tuple(getattr(error, "nearest", ()))))
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return DeviceFailed(Problem(f"{error.strerror or error}{where}"))

@@ -11,6 +11,7 @@ from textual.message import Message
 
 from advisor.errors import AdvisorError
 from advisor.need import Need, workload_of
+from advisor.sentences import translated
 from advisor.tui.messages import Ranked, RankingFailed
 from advisor.tui.state import Found, Problem, Ranking, RuledOut
 
@@ -66,7 +67,7 @@ def _answer(found: Found, need: Need, models: Models) -> Message:
     try:
         return Ranked(rank(found, need, models))
     except AdvisorError as error:
-        return RankingFailed(Problem(str(error)))
+        return RankingFailed(Problem(translated(str(error))))
 
 
 def rank(found: Found, need: Need, models: Models = None) -> Ranking:

@@ -10,6 +10,7 @@ from textual.message import Message
 
 from advisor.candidates import Candidate
 from advisor.language import _
+from advisor.sentences import translated
 from advisor.target import Target
 from advisor.tui.messages import TrialDone, TrialFailed, TrialProgress, TrialSample
 from advisor.tui.state import Problem
@@ -31,7 +32,7 @@ def probe_here(
 
     def report(text: str) -> None:
         stop.check()
-        post(TrialProgress(text))
+        post(TrialProgress(translated(text)))
 
     def sampled(rate: float) -> None:
         post(TrialSample("tg", rate))
@@ -47,7 +48,7 @@ def probe_here(
             sampled=sampled,
         )
         if isinstance(found, Failure):
-            return TrialFailed(Problem(found.reason), noisy="busy" in found.reason)
+            return TrialFailed(Problem(translated(found.reason)), noisy="busy" in found.reason)
         return TrialDone(trial_of_probe(candidate, found, kept=strict))
 
     _guarded(run, stop, _uses_card(candidate), post)

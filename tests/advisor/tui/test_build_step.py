@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,26 +191,59 @@ async def test_a_worker_that_dies_ends_the_build_and_not_the_wizard(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 100 MB."""
-    folder = tmp_path / "small"
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes a file system of a size."""
+    folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a file system can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+
+    def mount(size: str) -> Path:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
+        )
+        if mounted.returncode:
+            pytest.skip("a file system can be mounted by root only")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "words"), [("en", "became full"), ("ja", "ディスクがいっぱいになりました")])
+async def test_a_disk_that_fills_during_a_build_is_named_and_left_as_it_was(
+    code: str, words: str, wizard: Open, smollm2_f16: Path, disk: Callable[[str], Path]
+) -> None:
+    """There was room when it was planned; then somebody else takes it. Nothing of the build is left."""
+    pytest.importorskip("llama_cpp")
+    folder = disk("900m")
+    async with wizard(code=code).run_test(**ROOM) as pilot:
+        screen = await build_step(pilot)
+        await pilot.press("o", *str(folder), "enter")
+        await pilot.pause()
+        await pilot.press("f", *str(smollm2_f16), "enter")
+        await until(pilot, lambda: screen._plan is not None, 60)
+        assert screen._plan is not None
+        assert screen._plan.obstacle is None
+        with (folder / "of-somebody-else").open("wb") as other:
+            os.posix_fallocate(other.fileno(), 0, os.statvfs(folder).f_bavail * 4096 - 20_000_000)
+        await pilot.press("s")
+        await until(pilot, lambda: screen._stop is None, 120)
+        assert words in screen._words
+        assert str(folder) in screen._words
+        assert left(folder) == ["of-somebody-else"]
+        assert screen.check_action("start", ())
 
 
 @pytest.mark.engine
 @pytest.mark.slow
 async def test_a_disk_without_room_is_said_before_anything_is_written(
-    wizard: Open, smollm2_f16: Path, small_disk: Path
+    wizard: Open, smollm2_f16: Path, disk: Callable[[str], Path]
 ) -> None:
     """Refused with both amounts; the build cannot be started, and the disk stays empty."""
     pytest.importorskip("llama_cpp")
+    small_disk = disk("100m")
     async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
         await pilot.press("o", *f"{small_disk}", "enter")

@@ -144,7 +144,7 @@ async def test_the_language_changes_on_the_spot(wizard: Open) -> None:
         await answered(pilot)
         await pilot.press("3", "ctrl+l")
         await until(pilot, lambda: "生成速度" in shown(pilot))
-        assert "並べ替え" in shown(pilot)
+        assert "並替" in shown(pilot)
         await pilot.press("1")
         await pilot.pause()
         assert "プロセッサ" in shown(pilot)

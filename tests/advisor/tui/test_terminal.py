@@ -66,6 +66,10 @@ class Terminal:
             assert time.monotonic() < end, f"it does not end:\n{self.text()}"
             time.sleep(0.05)
 
+    def panes(self) -> list[str]:
+        """The process in each window."""
+        return self._tmux("list-panes", "-a", "-F", "#{pane_pid}").stdout.split()
+
     def close(self) -> None:
         subprocess.run(["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False)
 
@@ -118,6 +122,27 @@ def test_the_program_alone_leads_from_the_device_to_trying(terminal: list[Termin
     assert screen.exit_code() == 0
 
 
+def to_a_build(screen: Terminal, source: Path) -> None:
+    """From the first screen to the plan of a build of SmolLM2-135M."""
+    screen.until("models fit")
+    screen.press("3")
+    screen.until("tokens/s")
+    screen.press("/")
+    screen.until("name, family, quantization")
+    screen.type("smollm2-135m")
+    screen.until("SmolLM2-135M-Instruct:")  # its details, below the list: the cursor is on it
+    screen.press("Enter")
+    screen.until("⏎ More")  # the keys are the list's again, and not the filter's
+    screen.press("5")
+    screen.until("Choose where the weights come from")
+    screen.press("f")
+    screen.until("A full-precision GGUF")
+    screen.press("C-u")
+    screen.type(str(source))
+    screen.press("Enter")
+    screen.until("s starts", 60)
+
+
 @pytest.mark.engine
 @pytest.mark.slow
 def test_the_program_leads_from_the_device_to_an_exported_file(
@@ -127,21 +152,7 @@ def test_the_program_leads_from_the_device_to_an_exported_file(
     pytest.importorskip("llama_cpp")
     screen = Terminal(f"cd {shlex.quote(str(tmp_path))} && {PROGRAM}", tmp_path, 120, 36)
     terminal.append(screen)
-    screen.until("models fit")
-    screen.press("3")
-    screen.until("tokens/s")
-    screen.press("/")
-    screen.until("name, family, quantization")
-    screen.type("smollm2-135m")
-    screen.until("SmolLM2-135M-Instruct:")  # its details, below the list: the cursor is on it
-    screen.press("Enter", "5")
-    screen.until("Choose where the weights come from")
-    screen.press("f")
-    screen.until("A full-precision GGUF")
-    screen.press("C-u")
-    screen.type(str(smollm2_f16))
-    screen.press("Enter")
-    screen.until("s starts", 60)
+    to_a_build(screen, smollm2_f16)
     screen.press("s")
     screen.until("Built.", 540)  # a minute on an idle machine
     screen.press("n")
@@ -155,6 +166,31 @@ def test_the_program_leads_from_the_device_to_an_exported_file(
     assert {"deployment.json", "Modelfile", "llama-server.sh", "manifest.json"} <= {
         path.name for path in folder.iterdir()
     }
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_during_a_build_leaves_no_process_and_no_file(
+    terminal: list[Terminal], tmp_path: Path, smollm2_f16: Path
+) -> None:
+    """The window is gone in the midst of it: nothing runs on, and nothing of the build is left."""
+    pytest.importorskip("llama_cpp")
+    import psutil
+
+    screen = Terminal(f"cd {shlex.quote(str(tmp_path))} && {PROGRAM} --lang en", tmp_path, 120, 36)
+    terminal.append(screen)
+    to_a_build(screen, smollm2_f16)
+    screen.press("s")
+    screen.until("quantizing", 60)
+    (shell,) = [int(pid) for pid in screen.panes()]
+    end = time.monotonic() + 60
+    while len(ours := psutil.Process(shell).children(recursive=True)) < 2:  # the wizard and its engine
+        assert time.monotonic() < end, screen.text()
+        time.sleep(0.05)
+    screen.close()
+    _gone, alive = psutil.wait_procs(ours, timeout=20)
+    assert [process.pid for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    assert [path.name for path in tmp_path.iterdir() if "SmolLM2" in path.name] == []
 
 
 def test_a_japanese_locale_gets_japanese(terminal: list[Terminal], tmp_path: Path) -> None:

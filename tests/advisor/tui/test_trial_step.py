@@ -160,6 +160,28 @@ async def test_an_engine_that_ends_in_a_conversation_leaves_the_wizard_up(
 
 @pytest.mark.engine
 @pytest.mark.slow
+@pytest.mark.parametrize(("code", "words"), [("en", "memory ran out"), ("ja", "おそらくメモリ不足です")])
+async def test_a_worker_that_dies_in_a_test_ends_the_test_alone(
+    code: str, words: str, wizard: Open, smollm2: Path
+) -> None:
+    """What happened and what to do is said in the language in use; the next test can be started."""
+    pytest.importorskip("llama_cpp")
+    async with wizard(device=None, code=code).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        screen = pilot.app.screen
+        assert isinstance(screen, TrialScreen)
+        await pilot.press("f", *str(smollm2), "enter")
+        await until(pilot, lambda: screen._stop is not None and screen._stop.pids, 60)
+        assert screen._stop is not None
+        os.kill(screen._stop.pids[0], signal.SIGKILL)
+        await until(pilot, lambda: screen._stop is None, 60)
+        assert words in screen._words
+        assert screen.check_action("probe", ())
+        assert pilot.app.is_running
+
+
+@pytest.mark.engine
+@pytest.mark.slow
 async def test_a_probe_is_stopped_at_once(wizard: Open) -> None:
     """Escape ends it, its process too, and nothing is kept."""
     pytest.importorskip("llama_cpp")
