@@ -59,8 +59,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             return self.total_bytes
         if self.host_bytes is None:
             return math.inf
-        own = [place.memory_bytes or 0 for place in self.places if not place.shared]
-        return self.host_bytes + max(own, default=0)
+        most = 0
+        for place in self.places:
+            if place.processor.accelerator is None or place.shared:
+                continue
+            if place.memory_bytes is None:
+                return math.inf
+            most = max(most, place.memory_bytes)
+        return self.host_bytes + most
 
     @property
     def usable_places(self) -> tuple[Place, ...]:
@@ -93,7 +99,7 @@ def make_target(
     if given is not None:
         # Nobody has more memory for asking: neither than there is, nor than the control group allows.
         own = [size - workload.leave_free_bytes for size in (memory.total_bytes, memory.limit_bytes) if size]
-        host = max(0, min(given, *own))
+        host = max(0, min([given, *own]))
     elif host is not None:
         host = max(0, host - workload.leave_free_bytes)
     places = tuple(_place(device, processor, budget, host) for processor in processors(device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +17,7 @@ from advisor.recommend import Recommender, recommend
 from advisor.search import Choice, candidates, distinct_variants
 from advisor.target import make_target
 from advisor.workload import make_workload
+from profiles.device_file import read_device
 from tests.advisor.conftest import Ask, target_of
 
 DEVICES = ("laptop", "Raspberry Pi 5 8GB", "Pixel 9", "NVIDIA GeForce RTX 4070", "Apple M2 Pro", "iPhone 16")
@@ -99,6 +102,16 @@ def test_the_first_of_the_list_are_the_same_when_only_they_are_asked_for(
     everything = recommender.ranked(target)
     for most in (1, 3, 10, 200):
         assert recommender.ranked(target, most) == everything[:most]
+
+
+def test_a_card_whose_memory_is_not_known_bounds_nothing(catalog: Catalog) -> None:
+    """What could fit on it is not left out for being larger than the host's memory, and a given budget holds."""
+    card = {"name": "a card", "vendor": "NVIDIA", "backend": "cuda", "shared_memory": False}
+    fields = {"name": "box", "memory": {"budget_cleared_bytes": 4_000_000_000}, "accelerators": [card]}
+    device = read_device(fields)
+    assert make_target(device, make_workload(), strict=False).room == math.inf
+    given = make_target(device, make_workload(memory_budget="3GB"), strict=False)
+    assert given.room == 3_000_000_000
 
 
 def test_a_native_type_smaller_than_a_lossy_one_is_found(ask: Ask, catalog: Catalog) -> None:
