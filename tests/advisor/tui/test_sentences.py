@@ -76,6 +76,11 @@ def test_what_is_said_to_people_is_in_the_list() -> None:
             "python3 (pid 7) 80%. Wait for it or close it, then try again",
             "このマシンは今、計測できないほど混んでいます: 他のプログラムが 2 CPU のうち 1.5 を使い、",
         ),
+        (
+            "the disk at /mnt became full (the engine says: iostream error), and nothing that was begun is left on it: "
+            "free some, or give --out on another disk",
+            "/mnt のディスクがいっぱいになりました (the engine says: iostream error)。",
+        ),
         ("nobody ever said this", "nobody ever said this"),
     ],
 )
