@@ -119,7 +119,19 @@ def test_the_command_asks_the_same(capsys: object) -> None:
     assert words[:2] == ["slm-advisor", "recommend"]
     options = command.make_context("recommend", words[2:]).params
     assert options["device"] == "Raspberry Pi 5 8GB"
-    own = {"device", "via", "policy", "top", "confirmed", "why", "verbose", "as_json"}
+    own = {
+        "device",
+        "via",
+        "policy",
+        "top",
+        "confirmed",
+        "why",
+        "verbose",
+        "as_json",
+        "devices",
+        "cover",
+        "ray",
+    }
     from advisor.workload import make_workload
 
     assert make_workload(
