@@ -273,6 +273,25 @@ def test_a_process_that_is_killed_is_an_error_and_not_a_gap() -> None:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: there is no other process")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_processes_of_a_fleet_do_not_outlive_it(number: signal.Signals, tmp_path: Path) -> None:
+    """It is ended without a chance to say so to them: they see that it is gone, and go."""
+    fleet = lines_in(tmp_path / "fleet.jsonl", *(["Pixel 9"] * 400_000))
+    out = tmp_path / "out"
+    command = [*PROGRAM, "recommend", "--devices", str(fleet), "--top", "1", "--json"]
+    with out.open("wb") as stdout:
+        process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: out.stat().st_size > 0 or process.poll() is not None, 30)
+        process.send_signal(number)
+        assert process.wait(30) == -number
+        until(lambda: not group_lives(process.pid), 10)
+    finally:
+        if group_lives(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: there is no other process")
 def test_ctrl_c_ends_a_fleet_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     """Exit code 130 within seconds in the middle of minutes of work, and none of its processes lives on."""
     sizes = (LAPTOP["memory"] | {"total_bytes": 16_000_000_000 + number} for number in range(20_000))  # type: ignore[operator]
