@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 import click
 import msgspec
 
 from advisor.cli.lines import bounded_lines, lines_of
-from advisor.cli.output import envelope, narrate, write_text
+from advisor.cli.output import envelope, narrate, write_line, write_text
 from advisor.fleet.devices import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from advisor.verify import VerifyPlan
 
 _PROGRESS_S = 5.0
+_SPOOL_IN_MEMORY_BYTES = 1 << 20
 
 
 def answer_fleet(
@@ -34,7 +35,10 @@ def answer_fleet(
     from advisor.fleet.recommend_fleet import recommend_fleet
     from advisor.report.fleet_text import fleet_text
 
-    with tempfile.TemporaryFile() as spool:
+    with ExitStack() as stack:
+        # On disk only where it is needed: a file is read twice without it.
+        spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY_BYTES)  # noqa: SIM115
+        stack.callback(_close, spool)
         document = recommend_fleet(
             question,
             share,
@@ -71,14 +75,15 @@ def verify_the_fleet(source: str, plan: VerifyPlan, *, as_json: bool) -> int:
 class _Lines:
     """The lines of a source as often as they are asked for; what can be read only once is kept in `spool`."""
 
-    def __init__(self, source: str, spool: BinaryIO) -> None:
+    def __init__(self, source: str, spool: IO[bytes]) -> None:
         self._source, self._spool = source, spool
         self._kept = source == "-" or not Path(source).is_file()
         self._read = False
 
     def __call__(self) -> Iterator[bytes]:
         if self._kept and self._read:
-            self._spool.seek(0)
+            with _keeping_errors():
+                self._spool.seek(0)
             return bounded_lines(self._spool, MAX_LINE_BYTES)
         self._read = True
         lines = lines_of(self._source, MAX_LINE_BYTES)
@@ -86,8 +91,28 @@ class _Lines:
 
     def _keeping(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         for line in lines:
-            self._spool.write(line if line.endswith(b"\n") else line + b"\n")
+            with _keeping_errors():
+                self._spool.write(line if line.endswith(b"\n") else line + b"\n")
             yield line
+
+
+@contextmanager
+def _keeping_errors() -> Iterator[None]:
+    """Say of a full disk what it was needed for."""
+    from quantize.errors import NoRoomError
+
+    try:
+        yield
+    except OSError as error:
+        raise NoRoomError(
+            "devices that can be read only once are kept in a temporary file, and it cannot be written: "
+            f"{error.strerror or error}; give them as a file, or set TMPDIR to a folder with room"
+        ) from error
+
+
+def _close(spool: IO[bytes]) -> None:
+    with suppress(OSError):  # what a full disk did not take is not needed any more
+        spool.close()
 
 
 class _Progress:
@@ -113,10 +138,7 @@ def _mapper(ray: str | None) -> Callable[[Callable[[bytes], bytes], Iterable[byt
 
 
 def _print(answer: msgspec.Struct, schema: str | None = None) -> None:
-    if sys.stdout is None:
-        return
-    document = answer if schema is None else {**envelope(schema), **msgspec.to_builtins(answer)}
-    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    write_line(answer if schema is None else {**envelope(schema), **msgspec.to_builtins(answer)})
 
 
 def check_fleet(context: click.Context, source: str, given: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import click
 
@@ -24,7 +24,7 @@ def lines_of(source: str, most: int) -> Iterator[bytes]:
         yield from bounded_lines(file, most)
 
 
-def bounded_lines(file: BinaryIO, most: int) -> Iterator[bytes]:
+def bounded_lines(file: IO[bytes], most: int) -> Iterator[bytes]:
     """The lines of an open file, as in `lines_of`."""
     while line := file.readline(most + 1):
         rest = line if len(line) > most else b""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from functools import partial
 from typing import Any
 
 import click
@@ -209,6 +210,8 @@ def run(args: list[str] | None = None) -> int:
 def _run(args: list[str] | None) -> int:
     arguments = sys.argv[1:] if args is None else args
     as_json = "--json" in arguments
+    streamed = any(word == "--devices" or word.startswith("--devices=") for word in arguments)
+    report = partial(write_error, as_json=as_json, one_line=streamed)
     try:
         result: Any = cli.main(args=arguments, prog_name="slm-advisor", standalone_mode=False)
         if sys.stdout is not None:
@@ -217,31 +220,31 @@ def _run(args: list[str] | None) -> int:
         return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         if as_json:
-            return write_error("no command was given", 2, as_json=True, usage=_usage(error))
+            return report("no command was given", 2, usage=_usage(error))
         narrate(error.format_message())
         return 2
     except click.ClickException as error:
-        return write_error(error.format_message(), 2, as_json=as_json, usage=_usage(error))
+        return report(error.format_message(), 2, usage=_usage(error))
     except (click.Abort, KeyboardInterrupt):
-        return write_error("interrupted", 130, as_json=as_json)
+        return report("interrupted", 130)
     except (ReaderGoneError, BrokenPipeError):
         # The reader has gone (`| head`): a clean end.
         abandon_stdout()
         return 0
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        write_error(f"{error.strerror or error}{where}", 2, as_json=as_json)
+        report(f"{error.strerror or error}{where}", 2)
         if error.filename is None:  # it was stdout: what is left in its buffer cannot be written either
             abandon_stdout()
         return 2
     except Exception as error:
         code = exit_code(error)
         if code is not None:
-            return write_error(str(error), code, as_json=as_json, nearest=getattr(error, "nearest", ()))
+            return report(str(error), code, nearest=getattr(error, "nearest", ()))
         if os.environ.get("SLM_ADVISOR_DEBUG"):
             raise
         message = f"internal error: {type(error).__name__}: {error} (SLM_ADVISOR_DEBUG=1 shows where)"
-        return write_error(message, 1, as_json=as_json)
+        return report(message, 1)
     return result if isinstance(result, int) else 0
 
 

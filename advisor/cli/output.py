@@ -47,14 +47,7 @@ def write_json(schema: str, body: Mapping[str, Any] | msgspec.Struct) -> None:
     """One indented JSON document on stdout: the envelope, then the fields of `body`."""
     fields = body if isinstance(body, Mapping) else msgspec.to_builtins(body)
     document = {**envelope(schema), **fields}
-    try:
-        encoded = msgspec.json.encode(document)
-    except UnicodeEncodeError:  # a file name that is not UTF-8
-        import json
-
-        plain = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
-        encoded = plain.encode("utf-8", "replace")
-    text = msgspec.json.format(encoded, indent=2).decode() + "\n"
+    text = msgspec.json.format(_encoded(document), indent=2).decode() + "\n"
     if sys.stdout is None:
         return
     try:
@@ -63,6 +56,29 @@ def write_json(schema: str, body: Mapping[str, Any] | msgspec.Struct) -> None:
         import json
 
         sys.stdout.write(json.dumps(json.loads(text), indent=2) + "\n")
+
+
+def write_line(document: Mapping[str, Any] | msgspec.Struct) -> None:
+    """A JSON document on a line of stdout, for answers that are streamed."""
+    if sys.stdout is None:
+        return
+    text = _encoded(document).decode()
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:  # JSON has a spelling for every character
+        import json
+
+        sys.stdout.write(json.dumps(json.loads(text), separators=(",", ":")) + "\n")
+
+
+def _encoded(document: Mapping[str, Any] | msgspec.Struct) -> bytes:
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        import json
+
+        plain = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
+        return plain.encode("utf-8", "replace")
 
 
 def write_text(text: str) -> None:
@@ -106,12 +122,25 @@ def abandon_stdout() -> None:
 
 
 def write_error(
-    message: str, code: int, *, as_json: bool, nearest: Sequence[str] = (), usage: str | None = None
+    message: str,
+    code: int,
+    *,
+    as_json: bool,
+    one_line: bool = False,
+    nearest: Sequence[str] = (),
+    usage: str | None = None,
 ) -> int:
-    """Report an error the way the command was asked to report, and return its exit code."""
+    """Report an error the way the command was asked to report, and return its exit code.
+
+    one_line: the document is a line, as those of a stream before it are.
+    """
     if as_json:
+        body = {"error": {"exit_code": code, "message": message, "nearest": list(nearest)}}
         try:
-            write_json("error", {"error": {"exit_code": code, "message": message, "nearest": list(nearest)}})
+            if one_line:
+                write_line({**envelope("error"), **body})
+            else:
+                write_json("error", body)
             if sys.stdout is not None:
                 sys.stdout.flush()
         except OSError as error:

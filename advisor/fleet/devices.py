@@ -16,6 +16,7 @@ from profiles.errors import ProfilesError
 Identity = str | int | float | None
 
 MAX_LINE_BYTES = 1 << 20
+_INTEGERS = range(-(1 << 63), 1 << 64)  # that an answer can carry
 LINES_A_CHUNK = 32
 
 
@@ -72,7 +73,12 @@ def answers(chunk: bytes, kind: type[A], answer: Callable[[bytes], A]) -> list[A
             identity, text = read_line(line)
             said = msgspec.structs.replace(answer(bytes(text)), line=number, id=identity)
         except BadLineError as error:
-            said = kind(line=number, id=error.identity or identity, error=str(error), nearest=error.nearest)
+            said = kind(
+                line=number,
+                id=identity if error.identity is None else error.identity,
+                error=str(error),
+                nearest=error.nearest,
+            )
         except AdvisorError as error:
             said = kind(line=number, id=identity, error=str(error))
         except Exception as error:  # a fault of ours that one device brings out must not cost the others
@@ -98,7 +104,7 @@ def read_line(line: bytes) -> tuple[Identity, msgspec.Raw]:
             return None, msgspec.Raw(msgspec.json.encode(name))
         fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         if "id" in fields:
-            identity = msgspec.json.decode(fields.pop("id"), type=Identity)
+            identity = _identity(fields.pop("id"))
         if "device" not in fields:
             return identity, msgspec.Raw(msgspec.json.encode(fields))
         device = fields.pop("device")
@@ -107,6 +113,13 @@ def read_line(line: bytes) -> tuple[Identity, msgspec.Raw]:
         return identity, device
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadLineError(f"not a device: {error}", identity) from error
+
+
+def _identity(text: msgspec.Raw) -> Identity:
+    found: Identity = msgspec.json.decode(text, type=Identity)
+    if isinstance(found, int) and found not in _INTEGERS:
+        raise BadLineError("the id is an integer of more than 64 bits: write it as a string")
+    return found
 
 
 @lru_cache(maxsize=4096)

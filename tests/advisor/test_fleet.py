@@ -113,6 +113,51 @@ def test_what_is_no_device_is_said_in_its_place(call: Call, tmp_path: Path) -> N
     assert all("internal" not in each["error"] for each in wrong)
 
 
+def test_an_id_that_no_answer_can_carry_costs_only_its_own_line(call: Call, tmp_path: Path) -> None:
+    """More than 64 bits is refused in its place; the greatest and the smallest that fit, and 0, come back."""
+    good = [2**64 - 1, -(2**63), 0]
+    lines = [{"id": each, "device": "Pixel 9"} for each in (*good, 2**64, -(2**63) - 1)]
+    fleet = lines_in(tmp_path / "fleet.jsonl", *lines, {"id": 0, "device": "Pixel 9", "extra": 1})
+    code, out, _ = call("recommend", "--devices", fleet, "--top", 1, "--json")
+    devices, document = answers_of(out)
+    assert code == 3
+    assert [each["id"] for each in devices] == [*good, None, None, 0]
+    assert document["devices"] == 3
+    assert all("64 bits" in each["error"] for each in devices[3:5])
+
+
+def test_answers_in_an_encoding_without_the_characters_of_an_id_are_json_all_the_same(tmp_path: Path) -> None:
+    """stdout is ASCII: the id is spelled out, and reads back as it was."""
+    fleet = lines_in(tmp_path / "fleet.jsonl", {"id": "机 4", "device": "Pixel 9"})
+    done = subprocess.run(
+        [*PROGRAM, "recommend", "--devices", str(fleet), "--top", "1", "--json"],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert answers_of(done.stdout.decode("ascii"))[0][0]["id"] == "机 4"
+
+
+def test_a_disk_that_is_full_is_an_error_on_a_line_of_its_own(tmp_path: Path) -> None:
+    """Devices from a pipe are kept to be read twice: where they cannot be, the stream ends in an error, code 3."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); " + PROGRAM[2],
+            *("recommend", "--devices", "-", "--top", "1", "--json"),
+        ],
+        input=b'"Pixel 9"' + b" " * 1000 + b"\n" + (b'"Pixel 9"' + b" " * 10_000 + b"\n") * 300,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    *devices, error = [json.loads(line) for line in done.stdout.splitlines()]
+    assert error["schema"] == "slm-advisor/error"
+    assert "TMPDIR" in error["error"]["message"]
+    assert all(each["recommendations"] for each in devices)
+
+
 def test_a_device_on_which_nothing_fits_says_what_comes_nearest(call: Call, tmp_path: Path) -> None:
     """It counts against the share, and the exit code is 3."""
     tiny = {"name": "tiny", "memory": {"total_bytes": 128 << 20, "bandwidth_bytes_per_s": 1e9}}
