@@ -67,7 +67,8 @@ class ChooseOption(Picker):
         options.highlighted = next((i for i, each in enumerate(self._options) if each.value == value), 0)
         for field in self.query(Input):
             field.focus()
-        self.run_worker(self._count, thread=True, group="counting", exclusive=True)
+        # Counting and drawing at once would hold up both.
+        self.call_after_refresh(self.run_worker, self._count, thread=True, group="counting", exclusive=True)
 
     def on_choose_option_counted(self, message: Counted) -> None:
         self._counts[message.place] = message.remaining

@@ -49,7 +49,7 @@ class WhyScreen(Dialog):
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.run_worker(self._explain, thread=True)
+        self.call_after_refresh(self.run_worker, self._explain, thread=True)
 
     def on_why_screen_explained(self, message: Explained) -> None:
         document = message.document
