@@ -63,8 +63,9 @@ quality: $(VENV)/.dev           ## refit quality and the loss of quantization
 accuracy: $(VENV)/.dev          ## refit speed, and judge it on chips left out
 	$(BIN)/python -m advisor.making.accuracy
 
-bench: $(VENV)/.dev             ## start-up times, memory and batch rate
+bench: $(VENV)/.dev             ## start-up times, memory, batch rate, and the wizard's keys
 	$(BIN)/python -m advisor.making.bench
+	$(BIN)/python -m advisor.making.bench_wizard
 
 locale: $(VENV)/.dev            ## bring the translations up to date and compile them
 	$(BIN)/python -m advisor.making.locale
