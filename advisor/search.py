@@ -6,7 +6,7 @@ smaller micro-batch or a quantized KV cache has no advantage once the default fi
 more quickly: where the default is not quick enough, the others are tried as well.
 
 Most candidates cannot win, which is seen without an estimate: no deployment takes less memory than its weights, none
-decodes faster than its weights can be read, and quality only falls from a bigger variant to a smaller one.
+decodes faster than its weights can be read, and none is better than its variant with the best cache.
 """
 
 from __future__ import annotations
@@ -247,18 +247,18 @@ def _first_that_fits(choice: Choice, target: Target, place: Place, offload_layer
     else:
         options = [option(*each) for each in choice.comfort[1:]]
         if not fits(options[-1]):
-            return _tried(choice, target, place, options[-1])
+            return _estimated(choice, target, place, options[-1])
         fitting = [settings for settings in options if fits(settings)]
-    first = _tried(choice, target, place, fitting[0])
+    first = _estimated(choice, target, place, fitting[0])
     if first.feasible or first.severity > QUICKER:
         return first
     # Nearly quick enough: a quantized cache is also read more quickly.
     smaller = fitting[1:] or [option(*each) for each in choice.comfort[1:]]
-    others = (_tried(choice, target, place, settings) for settings in smaller if fits(settings))
+    others = (_estimated(choice, target, place, settings) for settings in smaller if fits(settings))
     return next((candidate for candidate in others if candidate.feasible), first)
 
 
-def _tried(choice: Choice, target: Target, place: Place, settings: Settings) -> Candidate:
+def _estimated(choice: Choice, target: Target, place: Place, settings: Settings) -> Candidate:
     return evaluate(
         choice.model,
         choice.variant,
@@ -302,7 +302,7 @@ def _partial_offload(choice: Choice, target: Target, place: Place, cpu: Processo
     per_layer = max((full - one) / max(most - 1, 1), 1.0)
     for layers in range(min(most, int(1 + (budget - one) / per_layer)), 0, -1):
         if choice.memory(place, with_layers(layers)).accelerator_high_bytes <= budget:
-            return _tried(choice, target, place, with_layers(layers))
+            return _estimated(choice, target, place, with_layers(layers))
     return None
 
 

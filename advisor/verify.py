@@ -18,7 +18,7 @@ from advisor.signing import BadSignatureError, signature_path, verify_signature
 from advisor.target import Target
 from advisor.verify_checks import Check, Status, fidelity_checks, license_checks, speed_checks, verdict
 from advisor.verify_estimate import budget_check, estimate, memory_checks
-from advisor.verify_file import check_file
+from advisor.verify_file import check_file, is_pinned_file
 from advisor.verify_here import Case, Outcome, Rehearsal, loads, run_here
 from advisor.verify_policy import PolicyOfTheDay, policy_checks
 from advisor.verify_rehearse import clamped, rehearse
@@ -79,13 +79,8 @@ def verify(
     manifest, checks = believed
     target = target_of(manifest)
     with ExitStack() as stack:
-        path = plan.file
-        if path is None and manifest.file is not None:
-            path = manifest_path(plan).parent / manifest.file.name
-        held, file = check_file(path, manifest, checks, stack, progress)
-        same_file = all(check.status == "pass" for check in checks if check.id in ("file", "sha256"))
-        if manifest.file is None:
-            same_file = False
+        held, file = check_file(file_path(plan, manifest), manifest, checks, stack, progress)
+        same_file = is_pinned_file(manifest, checks)
         subject = manifest if here_of is None else clamped(manifest, target.device)
         estimated = estimate(subject, file, target)
         if not plan.run:
@@ -139,6 +134,13 @@ def verify(
 
 def manifest_path(plan: VerifyPlan) -> Path:
     return plan.manifest / FILE_NAME if plan.manifest.is_dir() else plan.manifest
+
+
+def file_path(plan: VerifyPlan, manifest: DeploymentManifest) -> Path | None:
+    """The model file that was given, else the pinned one beside the manifest; None where there is neither."""
+    if plan.file is not None or manifest.file is None:
+        return plan.file
+    return manifest_path(plan).parent / manifest.file.name
 
 
 def believe(plan: VerifyPlan) -> tuple[DeploymentManifest, list[Check]] | Verification:

@@ -13,6 +13,7 @@ from advisor.manifest import DeploymentManifest, Speeds
 from advisor.memory import MemoryEstimate, Settings, estimate_memory
 from advisor.target import Place, Target
 from advisor.verify_checks import Check, limit
+from advisor.workload import Workload
 from quantize.architecture import Architecture
 from quantize.errors import QuantizeError
 from quantize.types import parse_preset
@@ -25,6 +26,13 @@ class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     memory: MemoryEstimate | None = None
     place: Place | None = None
     problem: str = ""
+
+
+def workload_of(manifest: DeploymentManifest) -> Workload:
+    """The pinned workload on the memory there is now, whatever the deployment was chosen by: a budget is a requirement
+    of its own.
+    """
+    return msgspec.structs.replace(manifest.workload, budget=None, memory_budget_bytes=None)
 
 
 def estimate(manifest: DeploymentManifest, file: ModelFile | None, target: Target) -> Estimated:

@@ -58,6 +58,13 @@ def check_file(
     return held, file
 
 
+def is_pinned_file(manifest: DeploymentManifest, checks: list[Check]) -> bool:
+    """Whether `checks`, those of a file, say that it is the pinned one."""
+    return manifest.file is not None and all(
+        check.status == "pass" for check in checks if check.id in ("file", "sha256")
+    )
+
+
 def _hash_check(held: HeldFile, pinned: str) -> Check:
     check = Check(id="sha256", title="SHA-256", status="pass", required=pinned, found=pinned)
     try:

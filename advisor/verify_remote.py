@@ -17,6 +17,7 @@ from advisor.target import Target
 from advisor.verify import Verification, VerifyPlan, believe, verification
 from advisor.verify_checks import Check, fidelity_checks, license_checks, speed_checks
 from advisor.verify_estimate import budget_check, estimate, memory_checks
+from advisor.verify_file import is_pinned_file
 from advisor.verify_run import MOST_GENERATED
 from profiles.errors import RemoteCommandError
 from profiles.llama_bench import LlamaBenchRow, LlamaBenchTest, run_llama_bench
@@ -56,7 +57,7 @@ def verify_remote(
     target = target_of(manifest)
     before = None if way.file is None else _asked(way, way.file, progress)
     checks += _file_checks(manifest, before)
-    same_file = all(check.status == "pass" for check in checks if check.id in ("file", "sha256"))
+    same_file = is_pinned_file(manifest, checks)
     estimated = estimate(manifest, None, target)
     checks += memory_checks(estimated, target, None)
     measured: Speeds | None = None

@@ -1,10 +1,10 @@
-"""The part of `recommend` that answers a fleet of devices, a JSON line each."""
+"""The parts of `recommend` and `verify` that answer a fleet of devices, a JSON line each."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from advisor.fleet.devices import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from advisor.fleet.decide import Question
+    from advisor.fleet.recommend_fleet import MapChunks
     from advisor.verify import VerifyPlan
 
 _PROGRESS_S = 5.0
@@ -127,7 +128,7 @@ class _Progress:
             narrate(f"{count:,} {what}")
 
 
-def _mapper(ray: str | None) -> Callable[[Callable[[bytes], bytes], Iterable[bytes]], Iterator[bytes]]:
+def _mapper(ray: str | None) -> MapChunks:
     if ray is None:
         from advisor.fleet.process_pool import map_on_processes
 

@@ -88,6 +88,7 @@ def verify(
     from advisor.target import Target
     from advisor.verify import VerifyPlan
     from advisor.verify import verify as run
+    from advisor.verify_estimate import workload_of
     from advisor.verify_policy import PolicyOfTheDay
     from advisor.verify_remote import Way, verify_remote
     from profiles.data_folder import write_whole
@@ -125,9 +126,7 @@ def verify(
         )
 
     def target(pinned: DeploymentManifest, device: str | None = as_device) -> Target:
-        # Memory as it is now, whatever the deployment was chosen by: a budget is a requirement of its own.
-        workload = msgspec.structs.replace(pinned.workload, budget=None, memory_budget_bytes=None)
-        return target_of(device, workload, via=via, strict=False)
+        return target_of(device, workload_of(pinned), via=via, strict=False)
 
     def here(pinned: DeploymentManifest) -> Target:
         return target(pinned, None)

@@ -14,10 +14,10 @@ from advisor.fleet.recommend_fleet import MapChunks
 from advisor.identify import ModelFile
 from advisor.manifest import DeploymentManifest
 from advisor.target import make_target
-from advisor.verify import Verification, VerifyPlan, believe, manifest_path
+from advisor.verify import Verification, VerifyPlan, believe, file_path, manifest_path
 from advisor.verify_checks import Check, Status, fidelity_checks, license_checks, speed_checks, verdict
-from advisor.verify_estimate import budget_check, estimate, memory_checks
-from advisor.verify_file import check_file
+from advisor.verify_estimate import budget_check, estimate, memory_checks, workload_of
+from advisor.verify_file import check_file, is_pinned_file
 from advisor.verify_policy import policy_checks
 
 
@@ -122,9 +122,7 @@ def verify_chunk(pinned: Pinned, chunk: bytes) -> bytes:
 
 def _answer(pinned: Pinned, device: bytes) -> FleetVerdict:
     found, manifest = device_of(device), pinned.manifest
-    # Memory as the device says it is, whatever the deployment was chosen by: a budget is a requirement of its own.
-    workload = msgspec.structs.replace(manifest.workload, budget=None, memory_budget_bytes=None)
-    target = make_target(found, workload, strict=False)
+    target = make_target(found, workload_of(manifest), strict=False)
     estimated = estimate(manifest, pinned.file, target)
     why = estimated.problem or "it was not estimated"
     checks = memory_checks(estimated, target, None)
@@ -144,15 +142,9 @@ def _shared_checks(
     plan: VerifyPlan, manifest: DeploymentManifest, checks: list[Check]
 ) -> tuple[ModelFile | None, tuple[str, ...]]:
     """Add what is the same for every device: the file, its fidelity, licence and policy; the file's own dimensions."""
-    path = plan.file
-    if path is None and manifest.file is not None:
-        path = manifest_path(plan).parent / manifest.file.name
     with ExitStack() as stack:
-        _, file = check_file(path, manifest, checks, stack, lambda _: None)
-    same_file = manifest.file is not None and all(
-        check.status == "pass" for check in checks if check.id in ("file", "sha256")
-    )
-    checks += fidelity_checks(manifest, same_file=same_file)
+        _, file = check_file(file_path(plan, manifest), manifest, checks, stack, lambda _: None)
+    checks += fidelity_checks(manifest, same_file=is_pinned_file(manifest, checks))
     checks += license_checks(manifest)
     if plan.policy is None:
         return file, ()

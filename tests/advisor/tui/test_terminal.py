@@ -58,6 +58,13 @@ class Terminal:
             time.sleep(0.05)
         return text
 
+    def until_gone(self, words: str, seconds: float = 30.0) -> None:
+        """Wait until the words are no longer on the screen."""
+        end = time.monotonic() + seconds
+        while words in (text := self.text()):
+            assert time.monotonic() < end, f"still {words!r} after {seconds:g} s:\n{text}"
+            time.sleep(0.05)
+
     def exit_code(self, seconds: float = 15.0) -> int:
         end = time.monotonic() + seconds
         while True:
@@ -122,22 +129,25 @@ def test_the_program_alone_leads_from_the_device_to_trying(terminal: list[Termin
     assert screen.exit_code() == 0
 
 
-def to_a_build(screen: Terminal, source: Path) -> None:
-    """From the first screen to the plan of a build of SmolLM2-135M."""
+def to_a_build(screen: Terminal, source: Path, folder: Path) -> None:
+    """From the first screen to the plan of a build of SmolLM2-135M; `folder` is where the program was started."""
     screen.until("models fit")
     screen.press("3")
     screen.until("tokens/s")
     screen.press("/")
     screen.until("name, family, quantization")
+    screen.until_gone("⏎ More")  # the keys are the filter's, and not the list's
     screen.type("smollm2-135m")
     screen.until("SmolLM2-135M-Instruct:")  # its details, below the list: the cursor is on it
     screen.press("Enter")
-    screen.until("⏎ More")  # the keys are the list's again, and not the filter's
+    screen.until("⏎ More")
     screen.press("5")
     screen.until("Choose where the weights come from")
     screen.press("f")
     screen.until("A full-precision GGUF")
+    screen.until(f"{folder.name}/")  # the path to begin with
     screen.press("C-u")
+    screen.until_gone(f"{folder.name}/")  # letters are quicker than a key that means something
     screen.type(str(source))
     screen.press("Enter")
     screen.until("s starts", 60)
@@ -152,7 +162,7 @@ def test_the_program_leads_from_the_device_to_an_exported_file(
     pytest.importorskip("llama_cpp")
     screen = Terminal(f"cd {shlex.quote(str(tmp_path))} && {PROGRAM}", tmp_path, 120, 36)
     terminal.append(screen)
-    to_a_build(screen, smollm2_f16)
+    to_a_build(screen, smollm2_f16, tmp_path)
     screen.press("s")
     screen.until("Built.", 540)  # a minute on an idle machine
     screen.press("n")
@@ -179,7 +189,7 @@ def test_a_terminal_that_is_closed_during_a_build_leaves_no_process_and_no_file(
 
     screen = Terminal(f"cd {shlex.quote(str(tmp_path))} && {PROGRAM} --lang en", tmp_path, 120, 36)
     terminal.append(screen)
-    to_a_build(screen, smollm2_f16)
+    to_a_build(screen, smollm2_f16, tmp_path)
     screen.press("s")
     screen.until("quantizing", 60)
     (shell,) = [int(pid) for pid in screen.panes()]
