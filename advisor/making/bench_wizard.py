@@ -63,6 +63,7 @@ KEYS: tuple[tuple[str, Sequence[str], Sequence[str]], ...] = (
     ("help", "", "?"),
     ("palette", [ESCAPE], "\x10"),
     ("device, try, build, export", [ESCAPE], ["1", "4", "5", "6"]),
+    ("every step once more", "", ["1", "2", "3", "4", "5", "6"]),
 )
 
 

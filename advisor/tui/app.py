@@ -93,6 +93,7 @@ class Wizard(App[None]):
             tuple[str, str], BenchDocument
         ] = {}  # likewise, where the file was run in this session
         self.opened: dict[str, StepScreen] = {}  # the steps that have been gone to
+        self._made = False  # whether the step that is being gone to is
         self._shelf: Shelf | None = None
         self._sweeper = garbage.Sweeper()
         self._ranker = Ranker(
@@ -260,10 +261,17 @@ class Wizard(App[None]):
         """Go to a step."""
         if len(self.screen_stack) > 1:  # a dialog is open: it has its own way out
             return
+        self._made = step in self.opened
         await self.switch_mode(step)
+        self._made = False
         if step in USE_FILES and self._shelf is not None:
             self.list_files()
         self._show()
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Paint nothing for a moment; a step that has been made before is painted at once."""
+        if not self._made:
+            super().delay_update(delay)
 
     async def action_go(self, by: int) -> None:
         """To the next step, or back."""

@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from advisor.language import _, marked
+from advisor.tui.widgets.keys import Keys
 from advisor.tui.widgets.step_bar import StepBar
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class StepScreen(WizardScreen):
     def compose(self) -> ComposeResult:
         yield StepBar(self.STEP)
         yield from self.body()
-        yield Footer(show_command_palette=True, compact=True)
+        yield Keys()
 
     def body(self) -> Iterable[Widget]:
         """The widgets between bar and keys."""

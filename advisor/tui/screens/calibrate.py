@@ -10,12 +10,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Footer, ProgressBar, Static
+from textual.widgets import ProgressBar, Static
 
 from advisor.language import _, marked
 from advisor.sentences import translated
 from advisor.tui.messages import CalibrationDone, CalibrationFailed, CalibrationStep
 from advisor.tui.screens.base import Dialog
+from advisor.tui.widgets.keys import Keys
 from advisor.tui.work.calibrating import calibrate_here
 from profiles.engine.stop import Stop
 from profiles.text import rate
@@ -52,7 +53,7 @@ class CalibrateScreen(Dialog):
                 _(self.HELP) + "\n\n" + _("Enter starts; it takes a minute at most."), id="text", markup=False
             )
             yield ProgressBar(total=None, show_eta=False, id="bar")
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one("#bar").display = False

@@ -8,11 +8,12 @@ from rich.cells import set_cell_size
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked, plural
 from advisor.tui.screens.picker import Search
+from advisor.tui.widgets.keys import Keys
 from profiles.entry import Entry
 
 SHOWN = 200  # of what fits; who needs more types another letter
@@ -43,7 +44,7 @@ class ChooseDevice(Search):
             yield Input(placeholder=_("part of a name, a chip or a card"), compact=True)
             yield OptionList(markup=False)
             yield Static("", id="count", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option_id)

@@ -8,11 +8,12 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
 from advisor.tui.screens.picker import Search
+from advisor.tui.widgets.keys import Keys
 from profiles.text import amount
 
 SHOWN = 200
@@ -58,7 +59,7 @@ class ChooseFile(Search):
                     id="folders",
                     markup=False,
                 )
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self._take(event.option_id or "")

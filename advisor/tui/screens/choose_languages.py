@@ -7,13 +7,14 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
 from advisor.languages import NAMES, language_name
 from advisor.tui.questions import languages_in_words
 from advisor.tui.screens.picker import Search
+from advisor.tui.widgets.keys import Keys
 
 
 class ChooseLanguages(Search):
@@ -42,7 +43,7 @@ class ChooseLanguages(Search):
             yield Static("", id="chosen", markup=False)
             yield Input(placeholder=_("part of a language's name"), compact=True)
             yield OptionList(markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self._toggle(event.option_id or "")

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as Line
 
 from advisor.errors import AdvisorError
@@ -18,6 +18,7 @@ from advisor.language import _, marked, plural
 from advisor.sentences import translated
 from advisor.tui.questions import Question, answered
 from advisor.tui.screens.picker import Picker
+from advisor.tui.widgets.keys import Keys
 from advisor.tui.work.ranking import count
 
 
@@ -58,7 +59,7 @@ class ChooseOption(Picker):
                 yield Input(placeholder=_("or type your own"), compact=True)
             yield Static("", id="hint", markup=False)
             yield Static("", id="problem", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_mount(self) -> None:
         options = self.query_one(OptionList)

@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from advisor.language import _, marked
 from advisor.report.documents import DeploymentView
@@ -18,6 +18,7 @@ from advisor.tui.columns import MEMORY_BAR
 from advisor.tui.screens.base import Dialog
 from advisor.tui.screens.details import GRADES
 from advisor.tui.state import Ranking
+from advisor.tui.widgets.keys import Keys
 from advisor.tui.widgets.memory_bar import bar, budgets_of
 from profiles.text import amount, count, rate, seconds
 
@@ -44,7 +45,7 @@ class CompareScreen(Dialog):
         with VerticalScroll(classes="dialog") as scroll:
             scroll.border_title = _("Side by side")
             yield Static(self._table())
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", expand=True)

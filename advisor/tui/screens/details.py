@@ -11,13 +11,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from advisor.evidence import Value
 from advisor.language import _, marked
 from advisor.report.documents import DeploymentView
 from advisor.sentences import translated
 from advisor.tui.screens.base import Dialog
+from advisor.tui.widgets.keys import Keys
 from profiles.text import amount, count, rate, seconds
 
 TERMS = {
@@ -66,7 +67,7 @@ class DetailsScreen(Dialog):
         with VerticalScroll(classes="dialog") as scroll:
             scroll.border_title = f"{self._row.name}:{self._row.quant}"
             yield Static(Group(*_why(self._row)))
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_mount(self) -> None:
         # What is further down comes after the first picture: all at once would hold up the next key.

@@ -9,10 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from advisor.language import _, marked
 from advisor.tui.screens.base import Dialog
+from advisor.tui.widgets.keys import Keys
 
 EVERYWHERE = (
     ("1 2 3 …", marked("go to a step")),
@@ -42,7 +43,7 @@ class HelpScreen(Dialog):
             scroll.border_title = _("Help")
             yield Static(_(getattr(self._about, "HELP", "")), classes="text", markup=False)
             yield Static(self._keys(), classes="keys")
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def _keys(self) -> Table:
         table = Table.grid(padding=(0, 2))

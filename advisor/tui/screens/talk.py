@@ -9,12 +9,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from advisor.candidates import Candidate
 from advisor.language import _, marked
 from advisor.tui.messages import ChatEnded, ChatPart, ChatReady, Watched
 from advisor.tui.screens.base import Dialog
+from advisor.tui.widgets.keys import Keys
 from advisor.tui.widgets.live import Live
 from advisor.tui.work.chatting import Talker
 from profiles.text import rate
@@ -55,7 +56,7 @@ class TalkScreen(Dialog):
             yield Static("", id="speed", markup=False)
             yield VerticalScroll(can_focus=False)
             yield Input(placeholder=_("loading the model"), compact=True, disabled=True)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(Live).clear()

@@ -12,12 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.message import Message
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from advisor.language import _, marked
 from advisor.report.documents import ExplanationDocument
 from advisor.tui.screens.base import Dialog
 from advisor.tui.state import Ranking, RuledOut
+from advisor.tui.widgets.keys import Keys
 from advisor.tui.widgets.remaining import CONSTRAINTS
 from profiles.text import amount, rate
 
@@ -46,7 +47,7 @@ class WhyScreen(Dialog):
         with VerticalScroll(classes="dialog") as scroll:
             scroll.border_title = self._row.name
             yield Static(Group(*self._reasons(), Text(), Text(_("looking for what would help …"), "dim")))
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.run_worker, self._explain, thread=True)

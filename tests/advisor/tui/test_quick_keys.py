@@ -1,4 +1,5 @@
-"""What keeps a key press short: styles parsed once, garbage looked for while nobody types, nothing heavy to import.
+"""What keeps a key press short: styles parsed once, keys below a screen made once, garbage looked for while nobody
+types, nothing heavy to import.
 
 How short it is, `make bench` measures.
 """
@@ -7,11 +8,13 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import Any
 
 import pytest
 from textual.css.stylesheet import Stylesheet
 
 from advisor.tui import garbage
+from advisor.tui.widgets.keys import Keys
 from tests.advisor.tui.conftest import Open, answered, shown, until
 
 
@@ -42,6 +45,38 @@ async def test_a_screen_that_is_first_gone_to_parses_no_style_again(
         await pilot.pause()
         assert parsed
         assert app.screen.styles.background != before
+
+
+async def test_a_step_that_is_gone_back_to_is_painted_as_it_is(
+    wizard: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and its keys are not made anew; where they differ they are."""
+    made: list[str] = []
+    waited: list[float] = []
+    app = wizard()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await answered(pilot)
+        await pilot.press("2", "3", "2", "3")
+        recompose, set_timer = Keys.recompose, app.set_timer
+
+        async def counted(self: Keys) -> None:
+            made.append(type(self.screen).__name__)
+            await recompose(self)
+
+        def timed(delay: float, *rest: Any, **named: Any) -> Any:
+            waited.append(delay) if named.get("name") == "delay_update" else None
+            return set_timer(delay, *rest, **named)
+
+        monkeypatch.setattr(Keys, "recompose", counted)
+        monkeypatch.setattr(app, "set_timer", timed)
+        await pilot.press("2", "3", "2")
+        await pilot.pause()
+        assert (made, waited) == ([], [])
+        assert "Next" in shown(pilot)
+        await pilot.press("4")
+        await pilot.pause()
+        assert set(made) == {"TrialScreen"}
+        assert waited
 
 
 async def test_later_screens_are_imported_once_there_is_a_list(wizard: Open) -> None:
