@@ -80,13 +80,13 @@ def make_load(
     """A load from the bytes a token reads, those of the output head, and those a long prompt reads."""
     blocks = _blocks(arch, type_k, type_v)
     head_weights = float(arch.n_embd * arch.n_vocab)
-    head_type = _head_type(output_bytes, head_weights, read_bytes_by_type)
+    head = head_type(output_bytes, head_weights, read_bytes_by_type)
     weights = []
     for name, read in read_bytes_by_type.items():
         kind = TENSOR_TYPES[name]
         count = read * kind.block_size / kind.type_size
         weights.append(
-            WeightGroup(name, float(read), count, min(count, head_weights) if name == head_type else 0.0)
+            WeightGroup(name, float(read), count, min(count, head_weights) if name == head else 0.0)
         )
     total = sum(group.weights - group.head_weights for group in weights)
     return Load(
@@ -180,7 +180,7 @@ def _row_length(arch: Architecture, blocks: tuple[Layer, ...]) -> float:
     return weights / rows if rows else float(arch.n_embd)
 
 
-def _head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:
+def head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:
     """The type of the output head: of those present, the one whose bits per weight its size shows."""
     wanted = output_bytes / head_weights
     return min(read, key=lambda name: abs(TENSOR_TYPES[name].bits_per_weight / 8 - wanted))

@@ -6,7 +6,7 @@ smaller micro-batch or a quantized KV cache has no advantage once the default fi
 more quickly: where the default is not quick enough, the others are tried as well.
 
 Most candidates cannot win, which is seen without an estimate: no deployment takes less memory than its weights, none
-decodes faster than its weights can be read, and none is better than its variant with the best cache.
+decodes or reads a prompt faster than its weights allow, and none is better than its variant with the best cache.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import msgspec
 
 from advisor.candidates import Candidate, evaluate, memory_of, memory_shortfalls
 from advisor.catalog import Model, Variant
+from advisor.load import head_type
 from advisor.memory import MemoryEstimate, Settings, kv_type_problem
 from advisor.quality import Quality, estimate_quality
 from advisor.quantization_loss import variant_loss
@@ -61,13 +62,8 @@ class Choice:
         self.model, self.variant, self.workload = model, variant, workload
         arch = model.architecture
         assert arch is not None
-        read = variant.read_bytes_by_type
-        self.read_bytes = sum(read.values())  # for a token
-        self.prompt_weights = max(  # that every token of a prompt is multiplied with, at least
-            0.0,
-            sum(8 * size / TENSOR_TYPES[kind].bits_per_weight for kind, size in read.items())
-            - arch.n_embd * arch.n_vocab,
-        )
+        # By type: bytes that a token reads, and weights that every token of a prompt is multiplied with.
+        self.work = tuple(_work(variant, float(arch.n_embd * arch.n_vocab)))
         self.comfort = _comfort(arch)
         self._limit: float | None = None
         self._memory: dict[tuple[str, str, int, int], MemoryEstimate] = {}
@@ -99,11 +95,13 @@ class Choice:
     def severity_on(self, ceiling: Ceiling) -> float:
         """How far it misses the floors of speed on a processor at least, as `Candidate.severity`; 1: perhaps not."""
         need = self.workload
-        tg = ceiling.read_bytes_per_s / self.read_bytes
-        prompt_s = need.prompt_tokens * self.prompt_weights / ceiling.prompt_weights_per_s
-        ttft_s = (prompt_s + 1 / tg) / (ceiling.pp_low if need.prompt_tokens else ceiling.tg_low)
-        slow = max(1.0, need.min_tg_tokens_per_s / (tg * ceiling.tg_low))
-        return slow * max(1.0, ttft_s / need.max_ttft_s if need.max_ttft_s else math.inf)
+        token_s = self._token_s(ceiling)
+        slow = max(1.0, need.min_tg_tokens_per_s * token_s / ceiling.tg_low)
+        if not need.prompt_tokens:
+            return slow * _times_over(token_s / ceiling.tg_low, need.max_ttft_s)
+        prompt_s = ceiling.prompt_s
+        each = sum(weights * prompt_s.get(kind, 0.0) for kind, _, weights in self.work)
+        return slow * _times_over((need.prompt_tokens * each + token_s) / ceiling.pp_low, need.max_ttft_s)
 
     def limit_on(self, ceiling: Ceiling) -> float:
         """The score it cannot exceed on a processor, minus infinity where it misses a floor in any case."""
@@ -112,8 +110,26 @@ class Choice:
         if self._limit is None:
             light = memory_points(self.variant.tensor_bytes)
             self._limit = _rank(self.model, self.variant, self.quality(), light)
-        tg = ceiling.read_bytes_per_s / self.read_bytes
+        token_s = self._token_s(ceiling)
+        tg = 1 / token_s if token_s else math.inf
         return self._limit + speed_points(tg, self.workload.min_tg_tokens_per_s)
+
+    def _token_s(self, ceiling: Ceiling) -> float:
+        """Seconds that decoding a token takes at least."""
+        decode_s = ceiling.decode_s
+        return sum(size * decode_s.get(kind, 0.0) for kind, size, _ in self.work)
+
+
+def _work(variant: Variant, head_weights: float) -> Iterator[tuple[str, int, float]]:
+    read = variant.read_bytes_by_type
+    head = head_type(variant.output_bytes, head_weights, read)
+    for kind, size in read.items():
+        weights = size * TENSOR_TYPES[kind].block_size / TENSOR_TYPES[kind].type_size
+        yield kind, size, max(0.0, weights - head_weights) if kind == head else weights
+
+
+def _times_over(seconds: float, most: float) -> float:
+    return max(1.0, seconds / most if most else math.inf)
 
 
 @lru_cache(maxsize=4096)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 from advisor.evidence import Evidence
@@ -30,21 +28,24 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """Rates that no load exceeds on a processor; infinite where data sheets do not decide."""
+    """What no load is quicker than on a processor, by tensor type.
 
-    read_bytes_per_s: float  # of weights, in decoding
-    prompt_weights_per_s: float  # multiplied with a token of a prompt
+    A type takes no time where data sheets do not decide: a measurement may say anything.
+    """
+
+    decode_s: dict[str, float]  # for each byte that a token reads
+    prompt_s: dict[str, float]  # for each weight that a token of a prompt is multiplied with
     tg_low: float  # low ends of the intervals, as factors on the rate
     pp_low: float
 
     def with_help_of(self, other: Ceiling) -> Ceiling:
         """Of this processor with a part of the work, whatever its size, on another."""
         return Ceiling(
-            max(self.read_bytes_per_s, other.read_bytes_per_s),
-            max(self.prompt_weights_per_s, other.prompt_weights_per_s),
+            {kind: min(seconds, other.decode_s.get(kind, 0.0)) for kind, seconds in self.decode_s.items()},
+            {kind: min(seconds, other.prompt_s.get(kind, 0.0)) for kind, seconds in self.prompt_s.items()},
             self.tg_low,
             self.pp_low,
         )
 
 
-NO_CEILING = Ceiling(math.inf, math.inf, 1.0, 1.0)
+NO_CEILING = Ceiling({}, {}, 1.0, 1.0)

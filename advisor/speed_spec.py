@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import msgspec
 
-from advisor.load import Load, WeightGroup
+from advisor.load import Load
 from advisor.processor_tables import GENERATIONS
 from advisor.processors import Processor
 from advisor.speed_coefficients import (
@@ -16,10 +18,12 @@ from advisor.speed_coefficients import (
     GenerationCoefficients,
 )
 from advisor.speed_plan import Ceiling, Plan
+from quantize.types import TENSOR_TYPES
 
 Test = Literal["tg", "pp"]
 
 MIDDLING_CORE = 1e10  # SIMD operations per second
+USUAL_KERNELS = "dotprod"  # of a processor whose instruction set is not known
 CORE_BEND = 0.7  # wider cores keep less of their width busy: rates count with this power
 GPU_SHARPNESS, CPU_SHARPNESS = 2.0, 3.0  # of the rounded maximum of reading weights and computing with them
 
@@ -40,22 +44,16 @@ def _plan_accelerator(fitted: Coefficients, processor: Processor, load: Load, th
     own = fitted.accelerators[processor.backend]
     generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
     bandwidth = processor.bandwidth_bytes_per_s or 0.0
-    flops = processor.shader_flops or bandwidth * typical_intensity(processor)
     rate, matrix_rate = _accelerator_rates(own, generation, processor)
-    cores = None if own.native is None else _cores(fitted.cpu, processor, threads)
-    p = GPU_SHARPNESS
+    times = _accelerator_times(fitted, processor, threads)
     weights_s: dict[str, float] = {}
     token_s = head_s = left_s = 0.0
     for group in load.weights:
-        if cores is not None and own.native is not None and group.type not in own.native:
-            decode, prompt = _cpu_times(fitted.cpu, cores, group)
-            weights_s[group.type] = decode * own.fallback
+        decode, prompt = times(group.type)
+        weights_s[group.type] = group.bytes_ * decode
+        if _is_left_to_cpu(own, group.type):
             left_s += (group.weights - group.head_weights) * prompt
         else:
-            reading = group.bytes_ / (rate * own.type_efficiency.get(group.type, 1.0))
-            computing = group.weights * own.flops_per_weight.get(group.type, 0.0) / flops
-            weights_s[group.type] = (reading**p + computing**p) ** (1 / p)
-            prompt = 2.0 / (matrix_rate * own.prompt_type.get(group.type, 1.0))
             token_s += (group.weights - group.head_weights) * prompt
         head_s += group.head_weights * prompt
     token_s = token_s * (1.0 + load.expert_share * own.prompt_experts) + left_s
@@ -101,9 +99,10 @@ def _plan_cpu(fitted: Coefficients, processor: Processor, load: Load, threads: i
     weights_s: dict[str, float] = {}
     token_s = head_s = 0.0
     for group in load.weights:
-        weights_s[group.type], seconds = _cpu_times(own, cores, group)
-        token_s += (group.weights - group.head_weights) * seconds
-        head_s += group.head_weights * seconds
+        decode, prompt = _cpu_times(own, cores, group.type)
+        weights_s[group.type] = group.bytes_ * decode
+        token_s += (group.weights - group.head_weights) * prompt
+        head_s += group.head_weights * prompt
     token_s *= 1.0 + load.expert_share * own.prompt_experts
     nodes = sum(count * fitted.cpu_nodes.get(kind, 1.0) for kind, count in load.nodes)
     cache_rate = bandwidth * own.cache_efficiency
@@ -148,38 +147,65 @@ def _cores(own: CpuCoefficients, processor: Processor, threads: int) -> _Cores:
     memory = (processor.bandwidth_bytes_per_s or 0.0) * own.efficiency[class_]
     p = CPU_SHARPNESS
     return _Cores(
-        kernels=processor.kernels or "dotprod",
+        kernels=processor.kernels or USUAL_KERNELS,
         bandwidth=(memory**-p + (rate * own.grab) ** -p) ** (-1 / p),
         rate=rate,
         prompt_rate=core * own.prompt_pace[class_],
     )
 
 
-def _cpu_times(own: CpuCoefficients, cores: _Cores, group: WeightGroup) -> tuple[float, float]:
-    """Seconds of a group's weights for one token, and of one weight for each token of a prompt."""
-    reading = group.bytes_ / cores.bandwidth
-    computing = group.weights * own.decode[cores.kernels][group.type] / cores.rate
+def _cpu_times(own: CpuCoefficients, cores: _Cores, kind: str) -> tuple[float, float]:
+    """Seconds of a type for each byte that a token reads, and for each weight and token of a prompt."""
+    reading = 1 / cores.bandwidth
+    computing = _weights_per_byte(kind) * own.decode[cores.kernels][kind] / cores.rate
     p = CPU_SHARPNESS
-    return (reading**p + computing**p) ** (1 / p), own.prompt[cores.kernels][group.type] / cores.prompt_rate
+    return (reading**p + computing**p) ** (1 / p), own.prompt[cores.kernels][kind] / cores.prompt_rate
+
+
+def _accelerator_times(
+    fitted: Coefficients, processor: Processor, threads: int
+) -> Callable[[str], tuple[float, float]]:
+    """The same on a GPU or NPU, for any type."""
+    own = fitted.accelerators[processor.backend]
+    generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
+    flops = processor.shader_flops or (processor.bandwidth_bytes_per_s or 0.0) * typical_intensity(processor)
+    rate, matrix_rate = _accelerator_rates(own, generation, processor)
+    cores = _cores(fitted.cpu, processor, threads)
+    p = GPU_SHARPNESS
+
+    def times(kind: str) -> tuple[float, float]:
+        if _is_left_to_cpu(own, kind):
+            decode, prompt = _cpu_times(fitted.cpu, cores, kind)
+            return decode * own.fallback, prompt
+        reading = 1 / (rate * own.type_efficiency.get(kind, 1.0))
+        computing = _weights_per_byte(kind) * own.flops_per_weight.get(kind, 0.0) / flops
+        return (reading**p + computing**p) ** (1 / p), 2.0 / (matrix_rate * own.prompt_type.get(kind, 1.0))
+
+    return times
+
+
+def _is_left_to_cpu(own: AcceleratorCoefficients, kind: str) -> bool:
+    return own.native is not None and kind not in own.native
+
+
+def _weights_per_byte(kind: str) -> float:
+    return TENSOR_TYPES[kind].block_size / TENSOR_TYPES[kind].type_size
 
 
 def ceiling(fitted: Coefficients, processor: Processor) -> Ceiling:
-    """The terms of `make_plan` without what only adds time: reading and multiplying by the quickest type."""
-    cores = _cores(fitted.cpu, processor, processor.threads)
-    read = cores.bandwidth
-    multiplied = cores.prompt_rate / min(fitted.cpu.prompt[cores.kernels].values())
-    if processor.backend != "cpu":
-        own = fitted.accelerators[processor.backend]
-        generation = fitted.generations.get(processor.generation or "", GenerationCoefficients())
-        rate, matrix_rate = _accelerator_rates(own, generation, processor)
-        read_there = rate * max(1.0, *own.type_efficiency.values())
-        multiplied_there = matrix_rate * max(1.0, *own.prompt_type.values()) / 2.0
-        if own.native is None:
-            read, multiplied = read_there, multiplied_there
-        else:  # what has no kernels stays on the cores
-            read, multiplied = max(read_there, read / own.fallback), max(multiplied_there, multiplied)
+    """The terms of `make_plan` that grow with the weights; all others only add time."""
+    threads = processor.threads
+    times: Callable[[str], tuple[float, float]] = (
+        partial(_cpu_times, fitted.cpu, _cores(fitted.cpu, processor, threads))
+        if processor.backend == "cpu"
+        else _accelerator_times(fitted, processor, threads)
+    )
+    found = {kind: times(kind) for kind in fitted.cpu.decode[processor.kernels or USUAL_KERNELS]}
     return Ceiling(
-        read, multiplied, _interval(fitted, processor, "tg")[0], _interval(fitted, processor, "pp")[0]
+        {kind: decode for kind, (decode, _) in found.items()},
+        {kind: prompt for kind, (_, prompt) in found.items()},
+        _interval(fitted, processor, "tg")[0],
+        _interval(fitted, processor, "pp")[0],
     )
 
 
