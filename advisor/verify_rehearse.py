@@ -174,7 +174,7 @@ class _Act:
     def _cause(self, what: str, failure: EngineFailure | None = None) -> tuple[Status, str, Status]:
         """Of an engine that failed: the verdict on the memory limit, what to say of it, and the verdict on the run."""
         kind = None if failure is None else failure.kind
-        if self.limits.group is not None and self.limits.oom_kills() != 0:
+        if self.limits.oom_kills():
             return (
                 "fail",
                 (

@@ -6,6 +6,7 @@ described would look just as good.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import re
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ def load_device_file(path: str | Path) -> Device:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise InvalidDeviceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        fields = msgspec.json.decode(content)
+        fields = msgspec.json.decode(content.removeprefix(codecs.BOM_UTF8))  # some editors write one
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidDeviceError(f"{path}: not JSON: {error}") from error
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,11 @@ def lines_of(source: str, most: int) -> Iterator[bytes]:
 
 
 def bounded_lines(file: IO[bytes], most: int) -> Iterator[bytes]:
-    """The lines of an open file, as in `lines_of`."""
+    """The lines of an open file, as in `lines_of`; the mark that Windows programs put before UTF-8 is left out."""
+    first = True
     while line := file.readline(most + 1):
         rest = line if len(line) > most else b""
         while rest and not rest.endswith(b"\n"):
             rest = file.readline(most)
-        yield line
+        yield line.removeprefix(codecs.BOM_UTF8) if first else line
+        first = False

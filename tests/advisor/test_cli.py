@@ -315,5 +315,5 @@ def test_control_characters_do_not_reach_the_terminal(call: Any, tmp_path: Path)
 def test_a_full_disk_is_told_even_under_json() -> None:
     """Where no document can be written, stderr says what happened."""
     done = shell("slm-advisor recommend --device 'Pixel 9' --json > /dev/full")
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert b"No space left" in done.stderr

@@ -82,6 +82,16 @@ def test_many_devices_over_processes_are_answered_in_order(tmp_path: Path, call:
     assert answers_of(out)[0] == devices
 
 
+def test_a_mark_before_the_first_line_is_no_part_of_it(call: Call, tmp_path: Path) -> None:
+    """As Windows programs write UTF-8; anywhere else it is a fault of its line."""
+    fleet = tmp_path / "fleet.jsonl"
+    fleet.write_bytes(b'\xef\xbb\xbf{"device": "Pixel 9"}\n\xef\xbb\xbf{"device": "Pixel 9"}\n')
+    _, out, _ = call("recommend", "--devices", fleet, "--top", 1, "--json")
+    first, second = answers_of(out)[0]
+    assert (first["device"], first.get("error")) == ("Google Pixel 9", None)
+    assert "malformed" in second["error"]
+
+
 def test_what_is_no_device_is_said_in_its_place(call: Call, tmp_path: Path) -> None:
     """Wrong names, other JSON, no JSON, no UTF-8, a file's name, a line too long: an answer each, and exit code 3."""
     secret = tmp_path / "device.json"

@@ -83,6 +83,13 @@ def test_a_null_character_in_a_file_name_is_a_clear_error() -> None:
         resolve_device("a\0b.json")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Some editors write one before UTF-8."""
+    path = tmp_path / "device.json"
+    path.write_bytes(b'\xef\xbb\xbf{"name": "a board", "memory": {"total_bytes": 1073741824}}')
+    assert load_device_file(path).name == "a board"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
