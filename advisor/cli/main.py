@@ -234,10 +234,10 @@ def _run(args: list[str] | None) -> int:
         return 0
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        code = report(f"{error.strerror or error}{where}", 3 if error.errno == errno.ENOSPC else 2)
+        said = report(f"{error.strerror or error}{where}", 3 if error.errno == errno.ENOSPC else 2)
         if error.filename is None:  # it was stdout: what is left in its buffer cannot be written either
             abandon_stdout()
-        return code
+        return said
     except Exception as error:
         code = exit_code(error)
         if code is not None:

@@ -4,6 +4,10 @@ llama-cpp-python comes as source, and pip compiles llama.cpp with the options in
 easily: pip keeps a wheel it built before and takes it whatever CMAKE_ARGS say now, so the cache is left out; an
 environment with SOURCE_DATE_EPOCH set turns off the processor's own instructions, so they are asked for by name;
 and one compiler a core can need more memory than a small board has, so the number of jobs is set.
+
+For a processor with AMX gcc must be told to keep what it takes for dead stores: the intrinsic that loads the
+configuration of the tiles reads 64 bytes and says to the compiler that it reads 8, so the rest is left out and the
+first use of a tile ends the engine with SIGILL (gcc 12's amxtileintrin.h; llama.cpp's pull request 26954).
 """
 
 from __future__ import annotations
@@ -104,6 +108,7 @@ def _plan(device: Device, tools: Toolchain, backend: BuildBackend, replaces: boo
         "-DGGML_NATIVE=ON",  # else SOURCE_DATE_EPOCH in the environment would make a generic build
         "-DLLAVA_BUILD=OFF",  # images are not used here, and leaving them out halves the build
         *options.cmake_args,
+        *_compiler_flags(device, tools, backend),
         *shlex.split(tools.cmake_args),  # the user's own come last and win
     )
     reasons = list(options.reasons)
@@ -126,6 +131,12 @@ def _plan(device: Device, tools: Toolchain, backend: BuildBackend, replaces: boo
         minutes=(low, high),
         disk_bytes=effort.disk_bytes,
     )
+
+
+def _compiler_flags(device: Device, tools: Toolchain, backend: BuildBackend) -> tuple[str, ...]:
+    tiles = any(name.startswith("amx_") for name in device.cpu.isa or ())
+    by_gcc = tools.compiler is not None and tools.compiler.family == "gcc" and backend != "sycl"
+    return ("-DCMAKE_CXX_FLAGS_INIT=-fno-dse",) if tiles and by_gcc else ()
 
 
 def _jobs(device: Device, job_bytes: int) -> int:
