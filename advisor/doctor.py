@@ -95,7 +95,7 @@ def examine(device: Device, tools: Toolchain) -> Diagnosis:
                 version = answer
                 checks += [_engine(installed, answer), _worker(taken_s)]
                 checks += build_checks(device, tools, plan, installed, answer)
-                checks += [_test_run(engine, bool(gpu_backends(answer)))]
+                checks += [_test_run(engine, answer)]
             else:
                 checks += [_engine_broken(installed, answer), *_build_tools(plan)]
     checks += _surroundings(device)
@@ -156,26 +156,30 @@ def _build_tools(plan: BuildPlan) -> Iterator[Check]:
         )
 
 
-def _test_run(engine: Engine, gpu: bool) -> Check:
-    """A made-up model of half a megabyte, loaded and run as `bench` would: 64 tokens in, 4 out."""
-    with tempfile.TemporaryDirectory(prefix="slm-advisor-") as folder:
-        path = Path(folder, "tiny.gguf")
-        try:
-            failure = _run_tiny(engine, path, -1 if gpu else 0)
-        except (QuantizeError, OSError) as error:  # no room on the disk
-            return Check(name="test run", state="unknown", detail=str(error))
+def _test_run(engine: Engine, version: EngineVersion) -> Check:
+    try:
+        failure = run_tiny(engine, version)
+    except (QuantizeError, OSError) as error:  # no room on the disk
+        return Check(name="test run", state="unknown", detail=str(error))
     if failure is None:
-        where = "on the GPU" if gpu else "on the processor"
+        where = "on the GPU" if gpu_backends(version) else "on the processor"
         return Check(name="test run", state="ok", detail=f"a tiny model runs {where}")
-    return Check(
-        name="test run",
-        state="failed",
-        detail=f"a tiny model does not run: {failure.message}",
-        advice=f"{_INSTALL} --force",
-    )
+    return Check(name="test run", state="failed", detail=failure.message, advice=f"{_INSTALL} --force")
 
 
-def _run_tiny(engine: Engine, path: Path, gpu_layers: int) -> EngineFailure | None:
+def run_tiny(engine: Engine, version: EngineVersion) -> EngineFailure | None:
+    """Load and run a made-up model of half a megabyte as `bench` would: 64 tokens in, 4 out. What went wrong.
+
+    Raises QuantizeError or OSError where the model cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="slm-advisor-") as folder:
+        failure = _run(engine, Path(folder, "tiny.gguf"), -1 if gpu_backends(version) else 0)
+    if failure is None:
+        return None
+    return msgspec.structs.replace(failure, message=f"a tiny model does not run: {failure.message}")
+
+
+def _run(engine: Engine, path: Path, gpu_layers: int) -> EngineFailure | None:
     matrices = {tensor.name for tensor in tensors(_TINY) if len(tensor.shape) > 1}
     blocks = engine.sample_blocks((_TINY_TYPE,), SAMPLE_BLOCKS)
     if isinstance(blocks, EngineFailure):

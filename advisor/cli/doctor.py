@@ -96,6 +96,7 @@ def install(backend: str, dry_run: bool, force: bool) -> None:
 
 
 def _install(plan: BuildPlan, before: EngineVersion | None) -> None:
+    from advisor.doctor import run_tiny
     from advisor.errors import ComponentMissingError
     from profiles.engine.install import install
 
@@ -114,7 +115,7 @@ def _install(plan: BuildPlan, before: EngineVersion | None) -> None:
         phase = progress.phase
 
     try:
-        after = install(plan, show)
+        after = install(plan, show, run_tiny)
     finally:
         line.end()
     write_text(_changes(before, after))

@@ -40,11 +40,16 @@ class Progress(msgspec.Struct, frozen=True):
     elapsed_s: float = 0.0
 
 
-def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersion:
+Trial = Callable[[Engine, EngineVersion], EngineFailure | None]
+"""Runs something with an engine that has started; returns what went wrong."""
+
+
+def install(plan: BuildPlan, report: Callable[[Progress], None], works: Trial) -> EngineVersion:
     """Build and install by `plan`; returns what the new engine says of itself.
 
     Raises EngineBuildError, with the compiler's words, or EngineDownloadError. Until the new wheel has been built
-    and has answered from a temporary folder, nothing is touched. SIGTERM and SIGHUP become SystemExit meanwhile.
+    and `works` from a temporary folder, an engine that is there is not touched; where there is none, it is tried
+    once it is in its place. SIGTERM and SIGHUP become SystemExit meanwhile.
     """
     started = time.monotonic()
 
@@ -76,14 +81,21 @@ def install(plan: BuildPlan, report: Callable[[Progress], None]) -> EngineVersio
             raise EngineBuildError("pip reported success and left no wheel", log.name)
         if installed_engine() is not None:
             tell("trying")
-            _try(wheel, Path(folder, "trial"), log.name)
+            _try(wheel, Path(folder, "trial"), works, log.name)
         put = (*plan.pip, *_install_arguments(wheel))
         _run("the installation of the finished build", put, {"TMPDIR": folder}, log, "installing", tell)
-        with Engine() as engine:
-            answer = engine.version()
+        tell("trying")
+        answer = _tried(works)
         if isinstance(answer, EngineFailure):
-            raise EngineBuildError(f"the new engine does not start: {answer.message}", log.name)
+            raise EngineBuildError(f"the new engine does not run here: {answer.message}", log.name)
         return answer
+
+
+def _tried(works: Trial) -> EngineVersion | EngineFailure:
+    with Engine() as engine:
+        answer = engine.version()
+        failure = works(engine, answer) if isinstance(answer, EngineVersion) else None
+    return failure or answer
 
 
 def _install_arguments(wheel: Path) -> tuple[str, ...]:
@@ -93,22 +105,21 @@ def _install_arguments(wheel: Path) -> tuple[str, ...]:
     return ("install", *(("--force-reinstall", "--no-deps") if same else ()), str(wheel))
 
 
-def _try(wheel: Path, folder: Path, log: str) -> None:
-    """Start a worker on the unpacked wheel. A build for the wrong driver or processor shows itself here."""
+def _try(wheel: Path, folder: Path, works: Trial, log: str) -> None:
+    """Try a worker on the unpacked wheel. A build for the wrong driver or processor shows itself here."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), before)))
     try:
-        with Engine() as engine:
-            answer = engine.version()
+        answer = _tried(works)
     finally:
         if before is None:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
     if isinstance(answer, EngineFailure):
-        message = f"the new build does not start here, so the old engine was kept: {answer.message}"
+        message = f"the new build does not run here, so the old engine was kept: {answer.message}"
         raise EngineBuildError(message, log)
 
 

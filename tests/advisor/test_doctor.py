@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import platform
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -80,7 +82,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pack(tmp_path_factory.mktemp("wheel"))
 
 
-def pack(folder: Path, damaged: bool = False) -> Path:
+def pack(folder: Path, damage: Callable[[str, bytes], bytes] = lambda name, content: content) -> Path:
+    folder.mkdir(exist_ok=True)
     distribution = importlib.metadata.distribution("llama-cpp-python")
     tag = (distribution.read_text("WHEEL") or "").partition("Tag: ")[2].split()[0]
     path = folder / f"llama_cpp_python-{distribution.version}-{tag}.whl"
@@ -90,11 +93,32 @@ def pack(folder: Path, damaged: bool = False) -> Path:
             ours = file.parts[0].startswith("llama_cpp")
             if not ours or "__pycache__" in file.parts or file.name in ("INSTALLER", "REQUESTED"):
                 continue
-            content = place.read_bytes()
-            if damaged and file.name.startswith("libllama."):
-                content = content[:1000]
-            archive.writestr(str(file), content)
+            archive.writestr(str(file), damage(file.name, place.read_bytes()))
     return path
+
+
+def cut(name: str, content: bytes) -> bytes:
+    """A library that is not all there."""
+    return content[:1000] if name.startswith("libllama.") else content
+
+
+def trapped(name: str, content: bytes) -> bytes:
+    """An engine that starts, loads models and dies of an instruction its processor has not when it runs one."""
+    if not name.startswith("libllama."):
+        return content
+    import ctypes
+
+    (library,) = {
+        Path(str(file.locate())).resolve()
+        for file in importlib.metadata.distribution("llama-cpp-python").files or ()
+        if file.name == name
+    }
+    decode = ctypes.cast(ctypes.CDLL(str(library)).llama_decode, ctypes.c_void_p).value
+    assert decode is not None
+    start = ctypes.string_at(decode, 48)
+    assert content.count(start) == 1
+    trap = b"\x0f\x0b" if platform.machine() in ("x86_64", "AMD64") else bytes(4)  # ud2, udf
+    return content.replace(start, trap + start[len(trap) :])
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +227,12 @@ def test_installing_makes_a_missing_engine_work_and_never_breaks_one_that_does(
     assert here.identity() == identity  # so that measurements and calibrations are still found
     assert "what the old one could" in forced.stdout
 
-    (tmp_path / "damaged").mkdir()
-    broken = here.install(pack(tmp_path / "damaged", damaged=True), "--force")
-    assert broken.returncode == 5
-    assert "the old engine was kept" in broken.stderr
-    assert here.run("doctor").returncode == 0
-    assert [entry.suffix for entry in here.temporary.iterdir()] == [".log"]  # of the failure
+    for damage, words in ((cut, "the old engine was kept"), (trapped, "a tiny model does not run")):
+        broken = here.install(pack(tmp_path / damage.__name__, damage), "--force")
+        assert broken.returncode == 5
+        assert words in broken.stderr
+        assert here.run("doctor").returncode == 0
+    assert [entry.suffix for entry in here.temporary.iterdir()] == [".log"] * 2  # of the failures
 
 
 # --- what is said of a build that could be better ----------------------------------------------------------------

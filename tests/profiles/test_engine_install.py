@@ -20,8 +20,10 @@ import pytest
 from profiles.device import Device
 from profiles.engine.build import plan_build
 from profiles.engine.build_facts import EFFORT
+from profiles.engine.client import Engine
 from profiles.engine.install import Progress, install
 from profiles.engine.installed import installed_engine
+from profiles.engine.protocol import EngineVersion
 from profiles.engine.toolchain import Compiler, Python, Toolchain
 from profiles.errors import EngineBuildError, EngineDownloadError
 
@@ -35,13 +37,17 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def untried(engine: Engine, version: EngineVersion) -> None:
+    """Nothing is built by these scripts."""
+
+
 def run(script: str, tmp_path: Path, seen: list[Progress] | None = None) -> None:
     """Install with a script in pip's place."""
     pip = tmp_path / "pip.py"
     pip.write_text(textwrap.dedent(script))
     python = Python(executable=sys.executable, pip=(sys.executable, str(pip)))
     tools = Toolchain(python=python, compiler=Compiler(family="gcc", major=12))
-    install(plan_build(Device(), tools), (seen if seen is not None else []).append)
+    install(plan_build(Device(), tools), (seen if seen is not None else []).append, untried)
 
 
 def failing(output: str) -> str:
@@ -134,7 +140,7 @@ def test_too_little_room_is_noticed_before_anything_is_fetched(
 def test_an_installer_that_cannot_be_started_is_an_error_of_ours(tmp_path: Path) -> None:
     tools = Toolchain(python=Python(executable="x", pip=(str(tmp_path / "no-such-pip"),)))
     with pytest.raises(EngineBuildError, match="cannot be started"):
-        install(plan_build(Device(), tools), lambda _: None)
+        install(plan_build(Device(), tools), lambda _: None, untried)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
