@@ -82,7 +82,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pack(tmp_path_factory.mktemp("wheel"))
 
 
-def pack(folder: Path, damage: Callable[[str, bytes], bytes] = lambda name, content: content) -> Path:
+def pack(folder: Path, damage: Callable[[Path, bytes], bytes] = lambda file, content: content) -> Path:
     folder.mkdir(exist_ok=True)
     distribution = importlib.metadata.distribution("llama-cpp-python")
     tag = (distribution.read_text("WHEEL") or "").partition("Tag: ")[2].split()[0]
@@ -93,27 +93,22 @@ def pack(folder: Path, damage: Callable[[str, bytes], bytes] = lambda name, cont
             ours = file.parts[0].startswith("llama_cpp")
             if not ours or "__pycache__" in file.parts or file.name in ("INSTALLER", "REQUESTED"):
                 continue
-            archive.writestr(str(file), damage(file.name, place.read_bytes()))
+            archive.writestr(str(file), damage(place, place.read_bytes()))
     return path
 
 
-def cut(name: str, content: bytes) -> bytes:
+def cut(file: Path, content: bytes) -> bytes:
     """A library that is not all there."""
-    return content[:1000] if name.startswith("libllama.") else content
+    return content[:1000] if file.name.startswith("libllama.") else content
 
 
-def trapped(name: str, content: bytes) -> bytes:
+def trapped(file: Path, content: bytes) -> bytes:
     """An engine that starts, loads models and dies of an instruction its processor has not when it runs one."""
-    if not name.startswith("libllama."):
+    if not file.name.startswith("libllama."):
         return content
     import ctypes
 
-    (library,) = {
-        Path(str(file.locate())).resolve()
-        for file in importlib.metadata.distribution("llama-cpp-python").files or ()
-        if file.name == name
-    }
-    decode = ctypes.cast(ctypes.CDLL(str(library)).llama_decode, ctypes.c_void_p).value
+    decode = ctypes.cast(ctypes.CDLL(str(file)).llama_decode, ctypes.c_void_p).value
     assert decode is not None
     start = ctypes.string_at(decode, 48)
     assert content.count(start) == 1

@@ -169,7 +169,7 @@ from profiles.engine.build import plan_build
 from profiles.engine.install import install
 from profiles.engine.toolchain import Python, Toolchain
 pip = (sys.executable, {str(pip)!r})
-install(plan_build(Device(), Toolchain(python=Python(executable=sys.executable, pip=pip))), lambda _: None)
+install(plan_build(Device(), Toolchain(python=Python(executable=sys.executable, pip=pip))), print, print)
 """
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
