@@ -1,0 +1,117 @@
+"""What is said while the engine runs, and when it does not."""
+
+from __future__ import annotations
+
+from advisor.language import marked
+
+SENTENCES = (
+    marked("this machine is too busy to measure: {reasons}{who}. Wait for it or close it, then try again"),
+    marked("other programs took {others} of {cpus} CPUs, {share} of the time of {threads}"),
+    marked("the hypervisor withheld {steal} of {cpus} CPUs (steal time)"),
+    marked("other programs used {others} of {cpus} CPUs: memory bandwidth and clock are shared"),
+    marked("the processor slowed down against heat ({times} times)"),
+    marked("on battery: the clock may be lower than on mains"),
+    marked("the governor 'powersave' keeps the clock at its lowest"),
+    marked(
+        "a virtual machine: what else its host does changes the speed from minute to minute, so no "
+        "interval is narrower than {share} to each side"
+    ),
+    marked("under-voltage: this board's power supply is too weak, so it clocks down"),
+    marked("this board is throttled now: cool it"),
+    marked("the calibration is not kept: while it ran, {reasons}. Close them and try again"),
+    marked(
+        "calibrating took too long: this device is too slow, or too busy, for the first models to be "
+        "measured within the minute; estimates stay at grade 'spec'"
+    ),
+    marked("the system ended the engine, most likely because memory ran out (SIGKILL)"),
+    marked("the engine ended itself with {how}: {last}"),
+    marked("the engine was closed while it worked"),
+    marked("the engine gave no answer in {seconds} s"),
+    marked("nothing yet: waiting until the machine is quiet"),
+    marked("looking whether the machine is quiet"),
+    marked("warming up"),
+    marked("round {number} of {rounds}"),
+    marked("writing {what}, {size}, to {folder}{kind}"),
+    marked("the whole model"),
+    marked("slices of {counts} and {last} layers"),
+    marked("generates {tg} tokens/s, reads prompts at {pp}"),
+    marked("overhead of a token{backend}"),
+    marked("overhead of a block{backend}"),
+    marked("cache of {model}{backend}"),
+    marked("calibrating needs the engine: pip install 'slm-advisor[engine]' or 'slm-advisor engine install'"),
+    marked("llama-cpp-python is not installed ({error}); pip install 'slm-advisor[engine]'"),
+    marked(
+        "the engine has no backend {backend} that answers; give --backend cpu, or let 'slm-advisor "
+        "doctor' say which build would have it"
+    ),
+    marked(
+        "offload-layers {layers}: this engine drives no graphics card; 'slm-advisor doctor' says which "
+        "build would"
+    ),
+    marked("the file's name is not valid UTF-8: give it another one"),
+    marked("the engine cannot be asked this: {error}"),
+    marked("it said nothing"),
+    marked("exit code {code}"),
+    marked("a probe needs at least one token of a prompt and one to generate"),
+    marked("{backend}: no time was left for {names}"),
+    marked("1 thread"),
+    marked("{count} threads"),
+    marked("{type} weights{backend}"),
+    marked("{type} rows{backend}"),
+    marked("blocks with {kind}{backend}"),
+    marked("{name} cannot be measured now: {reasons}.{who} Wait for it or close it, then try again"),
+    marked("Busiest: {names}."),
+    marked("the rate changed by {drift} from the first half of the repetitions to the second"),
+    marked("{count} repetitions differ: the interval is {width} wide to each side"),
+    marked("no model is loaded: load one before opening a context"),
+    marked("it writes a whole text at once by diffusion"),
+    marked("it is an encoder and a decoder, and the prompt would have to go through the encoder first"),
+    marked("it is an encoder: it turns text into vectors and writes none"),
+    marked("{path} cannot be timed as a language model: {why}"),
+    marked("the engine cannot start {threads} threads"),
+    marked("the context is full"),
+    marked("it was interrupted"),
+    marked("the batch is invalid"),
+    marked("memory ran out"),
+    marked("the computation failed"),
+    marked("no context is open: open one before running a test"),
+    marked("no context is open: open one before a conversation"),
+    marked("the test needs a context of {needed} tokens, the open one holds {held}"),
+    marked("the engine could not run {path}: {reason}"),
+    marked("the engine could not go on: {reason}"),
+    marked("the conversation has {tokens} tokens, and the context holds {held}: begin a new one"),
+    marked("the engine cannot cut this text into tokens"),
+    marked("no answer is under way: start one first"),
+    marked("the engine cannot load {path}: {reason}"),
+    marked("the engine cannot make a context of {tokens} tokens for {path}: {reason}"),
+    marked("the engine has no tensor type of number {number} for a KV cache"),
+    marked("this version of slm-advisor cannot read the engine's report on"),
+    marked("this version of slm-advisor does not know this engine's tensors; install another"),
+    marked("the engine makes no blocks of {unknown}; it makes {known}"),
+    marked("it cannot be opened ({error})"),
+    marked("it is not a GGUF file"),
+    marked("it is cut off or damaged; get it again"),
+    marked("its version of GGUF is not supported"),
+    marked("this engine does not know the architecture {name}; a newer llama-cpp-python may"),
+    marked("a quantized V cache needs flash attention"),
+    marked(
+        "a {side} cache of {type} packs {count} numbers at a time, which does not divide its heads of {size}"
+    ),
+    marked("it does not say why"),
+    marked("the model has no tokenizer: it cannot read a text"),
+    marked("the model is no plain language model: it ends or encodes every text it is given"),
+    marked("{path} has {tokens} tokens; a context of {context} needs {needed} or more"),
+    marked("there is no chunk {chunk}: the text has {count}"),
+    marked("the engine cannot turn {path} into tokens"),
+    marked("no calibration is open: open one before reading a chunk"),
+    marked("no comparison is open: open one before comparing a chunk"),
+    marked("the activations could not be read: {error}"),
+    marked("the engine showed no product of a weight tensor"),
+    marked("the engine cannot quantize {path} to file type {type}"),
+    marked("{path} gives logits that are no numbers: the file is broken"),
+    marked("{one} and {other} cannot be compared"),
+    marked("{names}: their vocabularies have {one} and {other} tokens"),
+    marked("{names}: token {token} of their vocabularies differs"),
+    marked("{names}: their tokenizers begin a text differently"),
+    marked("attention {heads}/{kv} x {dim}"),
+)
