@@ -22,6 +22,9 @@ _NAMES = re.compile(r"[^\s,]+(?:(?:,| or|, or| and) [^\s,]+)+")
 _LETTERS = 5
 """So many make a sentence particular enough for values of any words."""
 
+_MARK = re.compile(r"[,;:.]| \(| on ")
+"""What a value begins with that follows another without a word between them."""
+
 
 def translated(text: str) -> str:
     """The text in the language in use, as it is where that is English or no sentence is known that it was made from."""
@@ -52,9 +55,20 @@ def _found(text: str) -> str | None:
         if len(known) == len(parts):
             return "; ".join(known)
     for sentence in _lists().candidates(text):
-        if (match := _pattern(sentence).fullmatch(text)) is not None:
-            return _(sentence).format(**{name: _value(value) for name, value in match.groupdict().items()})
+        pattern, pairs = _pattern(sentence)
+        if (match := pattern.fullmatch(text)) is not None:
+            values = match.groupdict()
+            for one, next_ in pairs:
+                values[one], values[next_] = _parted(values[one])
+            return _(sentence).format(**{name: _value(value) for name, value in values.items()})
     return None
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Two values without a word between them: the first ends where it is a sentence, else at the first mark."""
+    ends = [match.start() for match in _MARK.finditer(text)] + [len(text)]
+    end = next((end for end in ends if _found(text[:end]) is not None), ends[0])
+    return text[:end], text[end:]
 
 
 def _found_in_parts(text: str) -> str | None:
@@ -117,20 +131,21 @@ def all_sentences() -> tuple[str, ...]:
 
 
 @functools.cache
-def _pattern(sentence: str) -> re.Pattern[str]:
-    """A sentence with hardly a word of its own ("{name} of {repository}") takes values of one word only.
+def _pattern(sentence: str) -> tuple[re.Pattern[str], tuple[tuple[str, str], ...]]:
+    """What the sentence looks like with values in it, two that follow each other at once as one; and those pairs.
 
-    What follows a value at once is either nothing, or begins with a mark or a space.
+    A sentence with hardly a word of its own ("{name} of {repository}") takes values of one word only.
     """
     pieces = list(string.Formatter().parse(sentence))
     letters = sum(each.isalpha() for words, *_form in pieces for each in words)
     value = r".*?" if letters >= _LETTERS else r"\S*?"
-    expression, after = "", False
+    expression, pairs = "", []
+    last: str | None = None
     for words, name, *_form in pieces:
         expression += re.escape(words)
-        if name is not None:
-            expression += (
-                f"(?P<{name}>(?:[\\s,;:.(]{value})?)" if after and not words else f"(?P<{name}>{value})"
-            )
-        after = name is not None
-    return re.compile(expression)
+        if name is not None and last is not None and not words:
+            pairs.append((last, name))
+        elif name is not None:
+            expression += f"(?P<{name}>{value})"
+        last = name
+    return re.compile(expression), tuple(pairs)

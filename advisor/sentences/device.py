@@ -132,4 +132,7 @@ SENTENCES = (
     marked("another process holds its lock"),
     marked("not a file"),
     marked("larger than {size} MiB"),
+    marked("bytes per second"),
+    marked("operations per second"),
+    marked("this device"),
 )

@@ -114,4 +114,7 @@ SENTENCES = (
     marked("{names}: token {token} of their vocabularies differs"),
     marked("{names}: their tokenizers begin a text differently"),
     marked("attention {heads}/{kv} x {dim}"),
+    marked("on {backend}"),
+    marked("(in memory)"),
+    marked("code {code}"),
 )
