@@ -83,8 +83,8 @@ SENTENCES = (
     ),
     marked("({name} there had another content than the Hub announced)"),
     marked(
-        "{source}: {size} are still to come, and {place} has {free} free; free some, or set HF_HOME to a "
-        "folder on another disk"
+        "{repository}: {size} are still to come, and {place} has {free} free; free some, or set HF_HOME "
+        "to a folder on another disk"
     ),
     marked("the Hub's cache {cache} cannot be written ({error}): set HF_HOME to a folder that can"),
     marked("{index} of {repository} names {name}, which is not there"),
