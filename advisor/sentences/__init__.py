@@ -19,7 +19,7 @@ from advisor.language import _, current
 _NAMES = re.compile(r"[^\s,]+(?:(?:,| or|, or| and) [^\s,]+)+")
 """Values in a row, each one word: the marks between them are in another language others."""
 
-_LETTERS = 5
+_LETTERS = 4
 """So many make a sentence particular enough for values of any words."""
 
 _MARK = re.compile(r"[,;:.]| \(| on ")
@@ -55,13 +55,30 @@ def _found(text: str) -> str | None:
         if len(known) == len(parts):
             return "; ".join(known)
     for sentence in _lists().candidates(text):
-        pattern, pairs = _pattern(sentence)
-        if (match := pattern.fullmatch(text)) is not None:
-            values = match.groupdict()
-            for one, next_ in pairs:
-                values[one], values[next_] = _parted(values[one])
+        if (values := _values(sentence, text)) is not None:
             return _(sentence).format(**{name: _value(value) for name, value in values.items()})
     return None
+
+
+def _values(sentence: str, text: str) -> dict[str, str] | None:
+    """The values with which the sentence makes the text; where there are several ways, such with whole brackets."""
+    patterns, pairs = _patterns(sentence)
+    found = [match.groupdict() for pattern in patterns if (match := pattern.fullmatch(text)) is not None]
+    if not found:
+        return None
+    values = next((each for each in found if all(map(_has_whole_brackets, each.values()))), found[0])
+    for one, next_ in pairs:
+        values[one], values[next_] = _parted(values[one])
+    return values
+
+
+def _has_whole_brackets(text: str) -> bool:
+    depth = 0
+    for each in text:
+        depth += {"(": 1, ")": -1}.get(each, 0)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _parted(text: str) -> tuple[str, str]:
@@ -131,14 +148,15 @@ def all_sentences() -> tuple[str, ...]:
 
 
 @functools.cache
-def _pattern(sentence: str) -> tuple[re.Pattern[str], tuple[tuple[str, str], ...]]:
-    """What the sentence looks like with values in it, two that follow each other at once as one; and those pairs.
+def _patterns(sentence: str) -> tuple[tuple[re.Pattern[str], ...], tuple[tuple[str, str], ...]]:
+    """What the sentence looks like with short values first, and with long ones; two that follow at once are one.
 
-    A sentence with hardly a word of its own ("{name} of {repository}") takes values of one word only.
+    With them, those pairs. A sentence with hardly a word of its own ("{name} of {repository}") takes values of one word
+    only.
     """
     pieces = list(string.Formatter().parse(sentence))
     letters = sum(each.isalpha() for words, *_form in pieces for each in words)
-    value = r".*?" if letters >= _LETTERS else r"\S*?"
+    value = r"." if letters >= _LETTERS else r"\S"
     expression, pairs = "", []
     last: str | None = None
     for words, name, *_form in pieces:
@@ -146,6 +164,6 @@ def _pattern(sentence: str) -> tuple[re.Pattern[str], tuple[tuple[str, str], ...
         if name is not None and last is not None and not words:
             pairs.append((last, name))
         elif name is not None:
-            expression += f"(?P<{name}>{value})"
+            expression += f"(?P<{name}>{value}*?)"
         last = name
-    return re.compile(expression), tuple(pairs)
+    return (re.compile(expression), re.compile(expression.replace("*?)", "*)"))), tuple(pairs)

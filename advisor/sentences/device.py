@@ -16,9 +16,6 @@ SENTENCES = (
     marked("{why} for this process's control group"),
     marked("no limit is set"),
     marked("no memory controller is mounted"),
-    marked("{why} ({table})"),
-    marked("no SMBIOS table here"),
-    marked("only root may read the firmware's memory table here"),
     marked("no power supply in /sys/class/power_supply (usual for desktops and virtual machines)"),
     marked("neither the firmware nor a device tree names this machine"),
     marked("only a device that is asked knows what is free now"),
@@ -135,4 +132,6 @@ SENTENCES = (
     marked("bytes per second"),
     marked("operations per second"),
     marked("this device"),
+    marked("no SMBIOS table here ({table})"),
+    marked("only root may read the firmware's memory table here ({table})"),
 )

@@ -289,6 +289,21 @@ def _said(node: ast.AST, spaces: int) -> Iterator[tuple[str, int]]:
             "free some, or give --out on another disk",
             "/mnt のディスクがいっぱいになりました (the engine says: iostream error)。",
         ),
+        (
+            "someone/a-model at https://huggingface.co: the connection failed ([Errno -2] Name or service not known) "
+            "(3 times in a row); nothing that could be used is in the cache",
+            "https://huggingface.co の someone/a-model: 接続できませんでした ([Errno -2] 名前を解決できません) "
+            "(3 回続けて)。キャッシュにも使えるものがありません",
+        ),
+        (
+            "/m.gguf is damaged or no model file, at byte 7: the file ends in the type of 'general.name'",
+            "/m.gguf は壊れているか、モデルファイルではありません (7 バイト目): "
+            "ファイルが'general.name' の型の途中で終わっています",
+        ),
+        (
+            "'x': Card has 8 or 16 GB, not 4 GB; a computer with the card is described in a device file",
+            "「x」: Card のメモリは 8、16 GB で、4 GB ではありません。",
+        ),
         ("nobody ever said this", "nobody ever said this"),
     ],
 )
