@@ -10,132 +10,160 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import pkgutil
 import re
 import string
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from advisor.language import _, current
+
+_ENOUGH = 4
+"""Letters of its own that make a sentence particular enough for values of several words."""
+
+_JOINTS = re.compile("; |: ")
+_MOST_JOINTS = 4  # of a text whose parts are looked for: what has more is no message of ours
+
+_NEXT = re.compile(r"[,;:.]| \(| on ")
+"""What a value begins with that follows another without a word between them."""
 
 _NAMES = re.compile(r"[^\s,]+(?:(?:,| or|, or| and) [^\s,]+)+")
 """Values in a row, each one word: the marks between them are in another language others."""
 
-_LETTERS = 4
-"""So many make a sentence particular enough for values of any words."""
 
-_MARK = re.compile(r"[,;:.]| \(| on ")
-"""What a value begins with that follows another without a word between them."""
+class _Reading(NamedTuple):
+    """A text in the language in use, and how many letters of it were sentences."""
+
+    letters: int
+    text: str
 
 
 def translated(text: str) -> str:
     """The text in the language in use, as it is where that is English or no sentence is known that it was made from."""
-    language = current()
-    return text if language == "en" or not text else _in(language, text)
+    if current() == "en" or not text:
+        return text
+    return "\n".join(_line(current(), line) for line in text.split("\n"))
 
 
 @functools.lru_cache(maxsize=1024)
-def _in(_language: str, text: str) -> str:
-    """Remembered: the same texts are painted again and again."""
-    return "\n".join(_words(line) for line in text.split("\n"))
+def _line(_language: str, text: str) -> str:
+    """Remembered, since the same is painted again and again."""
+    return _Reader(text).read(text).text
 
 
-def _words(text: str) -> str:
-    """A line or a value, as far as it is known; the space around it stays."""
-    bare = text.strip()
-    found = (_found(bare) or _found_in_parts(bare)) if bare else None
-    return text if found is None else text.replace(bare, found)
+class _Reader:
+    """Reads a text and its parts, which can be made from no other sentences than those whose words it has."""
+
+    def __init__(self, text: str) -> None:
+        self._sentences = [sentence for longest, sentence in _lists().with_values if longest in text]
+        self._readings: dict[str, _Reading] = {}
+
+    def read(self, text: str) -> _Reading:
+        """The reading that leaves the least of the text unknown; the space around it stays."""
+        bare = text.strip()
+        if bare not in self._readings:
+            if bare in _lists().plain:
+                best = _Reading(len(bare), _(bare))
+            else:
+                readings = itertools.chain(self._as_a_sentence(bare), self._in_parts(bare))
+                best = max(readings, key=lambda reading: reading.letters, default=_Reading(0, bare))
+            self._readings[bare] = best
+        best = self._readings[bare]
+        return _Reading(best.letters, text.replace(bare, best.text) if bare else text)
+
+    def _as_a_sentence(self, text: str) -> Iterator[_Reading]:
+        for sentence in self._sentences:
+            form = _form(sentence)
+            for values in form.values(text):
+                for one, other in form.pairs:
+                    values[one], values[other] = self._parted(values[one])
+                readings = {name: self._value(value) for name, value in values.items()}
+                yield _Reading(
+                    form.letters + sum(reading.letters for reading in readings.values()),
+                    _(sentence).format(**{name: reading.text for name, reading in readings.items()}),
+                )
+
+    def _in_parts(self, text: str) -> Iterator[_Reading]:
+        """Of sentences in a row, or after a name."""
+        for joint in itertools.islice(_JOINTS.finditer(text), _MOST_JOINTS):
+            head, tail = self.read(text[: joint.start()]), self.read(text[joint.end() :])
+            if head.letters or tail.letters:
+                yield _Reading(head.letters + tail.letters, head.text + joint[0] + tail.text)
+
+    def _value(self, text: str) -> _Reading:
+        if _NAMES.fullmatch(text):
+            return _Reading(0, _(", ").join(re.split(r"(?:,| or|, or| and) ", text)))
+        return self.read(text)
+
+    def _parted(self, text: str) -> tuple[str, str]:
+        """Two values without a word between them: the first ends where the most is known, else at the first mark."""
+        ends = [match.start() for match in _NEXT.finditer(text)] + [len(text)]
+        end = max(ends, key=lambda end: self.read(text[:end]).letters + self.read(text[end:]).letters)
+        return text[:end], text[end:]
 
 
-def _found(text: str) -> str | None:
-    """A whole sentence, or several in a row."""
-    if text in _lists().plain:
-        return _(text)
-    if "; " in text:
-        parts = [_found(part) for part in text.split("; ")]
-        known = [part for part in parts if part is not None]
-        if len(known) == len(parts):
-            return "; ".join(known)
-    for sentence in _lists().candidates(text):
-        if (values := _values(sentence, text)) is not None:
-            return _(sentence).format(**{name: _value(value) for name, value in values.items()})
-    return None
+class _Form(NamedTuple):
+    """What a sentence looks like with values in it: short ones, or long ones.
+
+    Two values that follow each other at once look like one, the first of a pair.
+    """
+
+    letters: int
+    short: re.Pattern[str]
+    long: re.Pattern[str]
+    pairs: tuple[tuple[str, str], ...]
+
+    def values(self, text: str) -> Iterator[dict[str, str]]:
+        """The values with which the sentence makes the text."""
+        short = self.short.fullmatch(text)
+        if short is None:
+            return
+        yield short.groupdict()
+        long = self.long.fullmatch(text)
+        if long is not None and long.groups() != short.groups():
+            yield long.groupdict()
 
 
-def _values(sentence: str, text: str) -> dict[str, str] | None:
-    """The values with which the sentence makes the text; where there are several ways, such with whole brackets."""
-    patterns, pairs = _patterns(sentence)
-    found = [match.groupdict() for pattern in patterns if (match := pattern.fullmatch(text)) is not None]
-    if not found:
-        return None
-    values = next((each for each in found if all(map(_has_whole_brackets, each.values()))), found[0])
-    for one, next_ in pairs:
-        values[one], values[next_] = _parted(values[one])
-    return values
+@functools.cache
+def _form(sentence: str) -> _Form:
+    """A sentence with hardly a letter of its own ("{name} of {repository}") takes values of one word only."""
+    pieces = list(string.Formatter().parse(sentence))
+    letters = sum(each.isalpha() for words, *_rest in pieces for each in words)
+    value = "." if letters >= _ENOUGH else r"\S"
+    pairs: list[tuple[str, str]] = []
+    forms = {"*?": "", "*": ""}
+    last: str | None = None
+    for words, name, *_rest in pieces:
+        follows = name is not None and last is not None and not words
+        for many in forms:
+            forms[many] += re.escape(words)
+            if name is not None and not follows:
+                forms[many] += f"(?P<{name}>{value}{many})"
+        if follows and name is not None and last is not None:
+            pairs.append((last, name))
+        last = name
+    return _Form(letters, re.compile(forms["*?"]), re.compile(forms["*"]), tuple(pairs))
 
 
-def _has_whole_brackets(text: str) -> bool:
-    depth = 0
-    for each in text:
-        depth += {"(": 1, ")": -1}.get(each, 0)
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-def _parted(text: str) -> tuple[str, str]:
-    """Two values without a word between them: the first ends where it is a sentence, else at the first mark."""
-    ends = [match.start() for match in _MARK.finditer(text)] + [len(text)]
-    end = next((end for end in ends if _found(text[:end]) is not None), ends[0])
-    return text[:end], text[end:]
-
-
-def _found_in_parts(text: str) -> str | None:
-    """A text that begins or ends with a sentence; None where neither is one."""
-    for mark in ("; ", ": "):
-        for match in re.finditer(mark, text):
-            head, tail = text[: match.start()], text[match.end() :]
-            if _found(head) is not None or _found(tail) is not None:
-                return _words(head) + mark + _words(tail)
-    return None
-
-
-def _value(text: str) -> str:
-    if _NAMES.fullmatch(text) and _found(text) is None:
-        return _(", ").join(re.split(r"(?:,| or|, or| and) ", text))
-    return _words(text)
-
-
-class _Lists:
-    """All sentences, so arranged that few are looked at for a text."""
-
-    def __init__(self) -> None:
-        sentences = all_sentences()
-        self.plain = frozenset(sentence for sentence in sentences if "{" not in sentence)
-        self._by_start: dict[
-            str, list[tuple[int, str, str]]
-        ] = {}  # by their first word: weight, longest words, sentence
-        for sentence in set(sentences) - self.plain:
-            pieces = [words for words, *_rest in string.Formatter().parse(sentence)]
-            start, _, _ = pieces[0].partition(" ")
-            weight = -sum(map(len, pieces))
-            if not pieces[0].startswith(start + " "):
-                start = ""
-            self._by_start.setdefault(start, []).append((weight, max(pieces, key=len), sentence))
-
-    def candidates(self, text: str) -> list[str]:
-        """Sentences that may be the text's, the one with the most words of its own first: the most particular."""
-        start = text.partition(" ")[0]
-        found = [
-            (weight, sentence)
-            for first in {start, ""}
-            for weight, longest, sentence in self._by_start.get(first, ())
-            if longest in text
-        ]
-        return [sentence for _weight, sentence in sorted(found)]
+class _Lists(NamedTuple):
+    plain: frozenset[str]
+    with_values: tuple[tuple[str, str], ...]
+    """Each after the longest of its words between values."""
 
 
 @functools.cache
 def _lists() -> _Lists:
-    return _Lists()
+    sentences = all_sentences()
+    plain = frozenset(sentence for sentence in sentences if "{" not in sentence)
+    return _Lists(
+        plain,
+        tuple(
+            (max((words for words, *_rest in string.Formatter().parse(sentence)), key=len), sentence)
+            for sentence in sentences
+            if sentence not in plain
+        ),
+    )
 
 
 def all_sentences() -> tuple[str, ...]:
@@ -145,25 +173,3 @@ def all_sentences() -> tuple[str, ...]:
         for module in pkgutil.iter_modules(__path__)
         for sentence in importlib.import_module(f"{__name__}.{module.name}").SENTENCES
     )
-
-
-@functools.cache
-def _patterns(sentence: str) -> tuple[tuple[re.Pattern[str], ...], tuple[tuple[str, str], ...]]:
-    """What the sentence looks like with short values first, and with long ones; two that follow at once are one.
-
-    With them, those pairs. A sentence with hardly a word of its own ("{name} of {repository}") takes values of one word
-    only.
-    """
-    pieces = list(string.Formatter().parse(sentence))
-    letters = sum(each.isalpha() for words, *_form in pieces for each in words)
-    value = r"." if letters >= _LETTERS else r"\S"
-    expression, pairs = "", []
-    last: str | None = None
-    for words, name, *_form in pieces:
-        expression += re.escape(words)
-        if name is not None and last is not None and not words:
-            pairs.append((last, name))
-        elif name is not None:
-            expression += f"(?P<{name}>{value}*?)"
-        last = name
-    return (re.compile(expression), re.compile(expression.replace("*?)", "*)"))), tuple(pairs)

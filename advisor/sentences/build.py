@@ -51,7 +51,7 @@ SENTENCES = (
     marked("{name} is missing"),
     marked("{name} is one too many"),
     marked("{name} has shape {found}, not {wanted}"),
-    marked("{name} is {found}, not {wanted}"),
+    marked("{name} has type {found}, not {wanted}"),
     marked("{name} is not what the catalog expects: {shown}"),
     marked("'{text}' is no tensor type; known: {known}"),
     marked("unknown quantization {text}; {hint}"),

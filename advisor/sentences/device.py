@@ -113,7 +113,7 @@ SENTENCES = (
     marked("no home folder: set HF_HOME or XDG_CACHE_HOME"),
     marked("there is no folder for models: see storage.models_path"),
     marked("the file system does not tell the free space at {path}"),
-    marked("format: {format} is not the one this version reads ({known})"),
+    marked("calibration.format: {format} is not the one this version reads ({known})"),
     marked("{path}.types: a calibration without a tensor type predicts nothing"),
     marked("{path}{field}: {count} of them, at most {limit}"),
     marked("{path}{field}: longer than 500 characters"),

@@ -1,4 +1,4 @@
-"""What the operating system and msgspec say, as it stands in our messages."""
+"""What the system, NVML and the libraries that decode files say, as it stands in our messages."""
 
 from __future__ import annotations
 
@@ -39,4 +39,29 @@ SENTENCES = (
     marked("object keys must be strings"),
     marked("expected ':'"),
     marked("[Errno {number}] {words}"),
+    marked("embedded null byte"),
+    marked("maximum recursion depth exceeded while deserializing an object"),
+    marked("'utf-8' codec can't decode byte {byte} in position {place}: {what}"),
+    marked("invalid start byte"),
+    marked("invalid continuation byte"),
+    marked("unexpected end of data"),
+    marked("Object missing required field `{field}`"),
+    marked("Object missing required field `{field}` - at `{path}`"),
+    marked("Expected `{wanted}`, got `{found}`"),
+    marked("Expected `{wanted}`, got `{found}` - at `{path}`"),
+    marked("Expected `{wanted}` {rule} - at `{path}`"),
+    marked("number out of range"),
+    marked("invalid escape character in string"),
+    marked(
+        "peer closed connection without sending complete message body (received {some} bytes, expected {all})"
+    ),
+    marked("timed out"),
+    marked("The read operation timed out"),
+    marked("invalid escaped character"),
+    marked("Driver/library version mismatch"),
+    marked("Driver Not Loaded"),
+    marked("NVML Shared Library Not Found"),
+    marked("Insufficient Permissions"),
+    marked("GPU is lost"),
+    marked("Unknown Error"),
 )
