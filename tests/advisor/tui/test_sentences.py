@@ -16,6 +16,8 @@ import pytest
 
 from advisor import language
 from advisor.catalog import load_catalog
+from advisor.quality import AXES
+from advisor.quality_table import load_table
 from advisor.sentences import all_sentences, others, translated
 from tests.advisor.tui.conftest import Open, answered, shown, until
 
@@ -99,7 +101,7 @@ SAYS = re.compile(
 def test_every_sentence_is_still_said() -> None:
     """What the source words differently now would no longer be translated."""
     said = {normal(line) for module in modules() for text, _ in said_in(module) for line in text.split("\n")}
-    said |= {model.unsupported for model in load_catalog().models if model.unsupported is not None}
+    said |= in_data()
     stale = [each for each in all_sentences() if each not in others.SENTENCES and normal(each) not in said]
     assert stale == []
 
@@ -131,10 +133,15 @@ def test_the_modules_that_are_passed_over_are_reached() -> None:
     ] == []
 
 
-def test_why_models_do_not_run_is_in_the_list() -> None:
-    """The catalog's reasons reach the screen of models that are ruled out."""
+def test_what_the_tables_say_of_models_is_in_the_list() -> None:
+    """Why llama.cpp does not run one, axes of quality, and whose scores are counted; names stay."""
+    said = {text for text in in_data() if is_sentence(text, USUALLY)} | set(AXES)
+    assert said - set(all_sentences()) == {"Nejumi Leaderboard 4", "Open LLM Leaderboard v2"}
+
+
+def in_data() -> set[str]:
     reasons = {model.unsupported for model in load_catalog().models if model.unsupported is not None}
-    assert reasons - set(all_sentences()) == set()
+    return reasons | set(load_table().harnesses)
 
 
 @pytest.mark.parametrize("sentence", all_sentences())
@@ -320,3 +327,12 @@ async def test_what_is_missing_of_a_device_is_said_in_japanese(wizard: Open) -> 
     async with wizard(device="Pixel 9", code="ja").run_test(size=(100, 40)) as pilot:
         await answered(pilot)
         await until(pilot, lambda: "実機に聞かないと分かりません" in shown(pilot))
+
+
+async def test_a_broken_device_file_is_explained_in_japanese(wizard: Open, tmp_path: Path) -> None:
+    """With the path of the field as it is written there."""
+    file = tmp_path / "broken.json"
+    file.write_text('{"memory": {"totl_bytes": 8}}')
+    async with wizard(device=str(file), code="ja").run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "memory.totl_bytes: そのような項目はありません" in shown(pilot))
+        assert "「total_bytes」のことですか?" in shown(pilot)
