@@ -9,9 +9,7 @@ list the sentences by subject; a test holds the lists against the source.
 from __future__ import annotations
 
 import functools
-import importlib
 import itertools
-import pkgutil
 import re
 import string
 from collections.abc import Iterator
@@ -168,6 +166,9 @@ def _lists() -> _Lists:
 
 def all_sentences() -> tuple[str, ...]:
     """Every sentence of the lists."""
+    import importlib
+    import pkgutil
+
     return tuple(
         sentence
         for module in pkgutil.iter_modules(__path__)
