@@ -236,7 +236,7 @@ def _threads(lab: Lab, device: Device) -> tuple[ThreadRate, ...]:
     lab.load(wide(THREADS_TYPE, _SMALLEST_BYTES))
     # Many threads first: with one, a slow board takes longest.
     for threads in sorted((n for n in counts if n <= usable), reverse=True):
-        lab.report(f"{threads} thread{'s' if threads != 1 else ''}")
+        lab.report("1 thread" if threads == 1 else f"{threads} threads")
         lab.threads = lab.threads_batch = threads
         try:
             timing = lab.run()

@@ -137,7 +137,7 @@ def find_model(model: Model, quant: str, target: Target, workload: Workload, *, 
     if candidate is None or explanation.shortfalls:
         reasons = "; ".join(describe(shortfall) for shortfall in explanation.shortfalls)
         changes = "".join(f"\n  it would fit with {change.message}" for change in explanation.changes)
-        raise NothingFitsError(f"{model.name}:{quant} cannot be pinned for this device: {reasons}{changes}")
+        raise NothingFitsError(f"{model.name}:{quant} cannot be pinned for this device: {reasons}" + changes)
     device = target.device
     return Found(
         deployment=deployment_view(candidate, target, workload),

@@ -129,10 +129,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 def problem_of(calibration: Calibration) -> str | None:
     """What is wrong with a calibration from a file, with the path of the field; None where nothing is."""
     if calibration.format != FORMAT:
-        return f"format: {calibration.format} is not the one this version reads ({FORMAT})"
-    parts: list[tuple[str, msgspec.Struct]] = [("", calibration)]
+        return f"calibration.format: {calibration.format} is not the one this version reads ({FORMAT})"
+    parts: list[tuple[str, msgspec.Struct]] = [("calibration.", calibration)]
     for i, own in enumerate(calibration.backends):
-        path = f"backends[{i}]"
+        path = f"calibration.backends[{i}]"
         if not own.types:
             return f"{path}.types: a calibration without a tensor type predicts nothing"
         parts.append((path + ".", own))

@@ -112,7 +112,7 @@ def read_device_json(text: bytes) -> Device:
 def _check(device: Device) -> None:
     """Refuse values no device has."""
     if device.calibration is not None and (problem := problem_of(device.calibration)):
-        raise InvalidDeviceError(f"calibration.{problem}")
+        raise InvalidDeviceError(problem)
     if len(device.accelerators) > ACCELERATOR_LIMIT:
         raise InvalidDeviceError(
             f"accelerators: {len(device.accelerators)} of them, at most {ACCELERATOR_LIMIT}"

@@ -69,7 +69,7 @@ class Taken(msgspec.Struct, frozen=True):
             if self.others > self.steal:
                 found.append(
                     f"other programs took {self.others:.1f} of {self.cpus} CPUs, "
-                    f"{self.shortage(threads):.0%} of the time of {_count(threads, 'thread')}"
+                    f"{self.shortage(threads):.0%} of the time of {_count(threads)}"
                 )
             else:
                 found.append(f"the hypervisor withheld {self.steal:.1f} of {self.cpus} CPUs (steal time)")
@@ -242,5 +242,5 @@ def busiest(seconds: float = 0.3, but: Iterable[int] = ()) -> tuple[str, ...]:
     return tuple(f"{name} {share:.0f}%" for share, name in top if share >= 10)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' if n != 1 else ''}"
+def _count(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"

@@ -67,9 +67,9 @@ def judge(
     reasons = _reasons(kept, found, threads, least)
     if strict and (min(one.shortage(threads) for one in kept) > HEAVY or found.width > LOOSE):
         top = busiest(but=pids)
-        who = f" Busiest: {', '.join(top)}." if top else ""
+        who = f": {', '.join(top)}" if top else ""
         raise NoisyError(
-            f"{name} cannot be measured now: {'; '.join(reasons)}.{who} Wait for it or close it, then try again"
+            f"{name} cannot be measured now: {'; '.join(reasons)}{who}. Wait for it or close it, then try again"
         )
     shortage = max(one.shortage(threads) for one in kept)
     energy = [one.joules_per_token for one in kept if one.joules_per_token is not None]

@@ -197,9 +197,10 @@ class _Build:
         expected = {name: ExpectedTensor(order.expected[name].shape, kind) for name, kind in types.items()}
         changed = sum(expected[name] != order.expected[name] for name in expected)
         if changed:
+            why = "there is an importance matrix" if order.recipe.plain else "the recipe says so"
             self._notes.append(
-                f"{changed} of {len(expected)} tensors have another type than in the catalog's {order.variant}, since "
-                + ("the recipe says so" if not order.recipe.plain else "there is an importance matrix")
+                f"{changed} of {len(expected)} tensors have another type than in the catalog's {order.variant}, "
+                f"since {why}"
             )
         return expected
 

@@ -176,7 +176,7 @@ def check_tensors(parts: Sequence[Path], expected: Expected, *, types: bool = Tr
         if want.shape != have.shape:
             wrong.append(f"{name} has shape {_x(have.shape)}, not {_x(want.shape)}")
         elif types and want.type != have.type:
-            wrong.append(f"{name} is {have.type}, not {want.type}")
+            wrong.append(f"{name} has type {have.type}, not {want.type}")
     if wrong:
         shown = "; ".join(sorted(wrong)[:_SHOWN]) + ("; …" if len(wrong) > _SHOWN else "")
         raise UnexpectedTensorsError(f"{parts[0].name} is not what the catalog expects: {shown}")

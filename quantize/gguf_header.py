@@ -91,12 +91,12 @@ _SCALARS = {
 }
 # What people take for a model file, by its first bytes.
 _LOOK_ALIKES = {
-    b"version https://git-lfs": "a Git LFS pointer and not the file itself: download it",
-    b"<!DOCTYPE": "a web page: download the file itself",
-    b"<html": "a web page: download the file itself",
-    b"GGML": "an old GGML file: convert the model again",
-    b"ggjt": "an old GGML file: convert the model again",
-    b"PK\x03\x04": "an archive: unpack it first",
+    b"version https://git-lfs": " but a Git LFS pointer and not the file itself: download it",
+    b"<!DOCTYPE": " but a web page: download the file itself",
+    b"<html": " but a web page: download the file itself",
+    b"GGML": " but an old GGML file: convert the model again",
+    b"ggjt": " but an old GGML file: convert the model again",
+    b"PK\x03\x04": " but an archive: unpack it first",
 }
 
 
@@ -154,8 +154,8 @@ class _Reader:
         self._file.seek(4)
         self._at = 4
         if magic[:4] != b"GGUF":
-            what = next((text for start, text in _LOOK_ALIKES.items() if magic.startswith(start)), None)
-            raise InvalidModelError(f"{self._path} is not a GGUF file" + (f" but {what}" if what else ""))
+            what = next((text for start, text in _LOOK_ALIKES.items() if magic.startswith(start)), "")
+            raise InvalidModelError(f"{self._path} is not a GGUF file{what}")
         version: int = self._number("<I", "the version")
         if version in (2, 3):
             return version
@@ -205,8 +205,9 @@ class _Reader:
             self._skip_strings(count, key)
             return Skipped("string array", count)
         if kind not in _SCALARS:
-            what = "an array of arrays" if kind == _ARRAY else f"an array of the unknown type {kind}"
-            raise self._error(f"{key!r} is {what}")
+            if kind == _ARRAY:
+                raise self._error(f"{key!r} is an array of arrays")
+            raise self._error(f"{key!r} is an array of the unknown type {kind}")
         code, name = _SCALARS[kind]
         total = count * struct.calcsize(code)
         if total > self._left:

@@ -112,8 +112,8 @@ def facts(device: Device) -> list[Fact]:
             "platform.system",
         ),
         Fact(marked("machine"), platform.machine_model, "platform.machine_model"),
-        Fact(marked("virtual machine"), platform.virtual_machine, "platform.virtual_machine"),
-        Fact(marked("container"), platform.container, "platform.container"),
+        Fact(marked("virtual machine"), _named(platform.virtual_machine), "platform.virtual_machine"),
+        Fact(marked("container"), _named(platform.container), "platform.container"),
     ]
     return found
 
@@ -170,6 +170,10 @@ def _amount(value: int | None) -> str | None:
 
 def _scaled(value: float | None, unit: float, name: str) -> str | None:
     return None if value is None else f"{value / unit:.4g} {name}"
+
+
+def _named(value: str | None) -> str | None:
+    return {"none": _("none"), "unknown hypervisor": _("unknown hypervisor")}.get(value or "", value)
 
 
 def _text(value: Any) -> str | None:

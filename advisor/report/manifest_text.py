@@ -7,9 +7,16 @@ from rich.cells import cell_len, set_cell_size
 from advisor.evidence import Value
 from advisor.language import _, marked
 from advisor.manifest import DeploymentManifest, PinnedSettings, Requirements, Speeds
+from advisor.sentences import translated
 from profiles.text import amount, rate, seconds
 
 LABEL_CELLS = 10
+GRADES = {
+    "spec": marked("spec"),
+    "calibrated": marked("calibrated"),
+    "probed": marked("probed"),
+    "measured": marked("measured"),
+}
 
 
 def manifest_text(manifest: DeploymentManifest) -> str:
@@ -39,7 +46,7 @@ def manifest_text(manifest: DeploymentManifest) -> str:
         lines.append(_line(_("fidelity"), words))
     wanted = requirement_texts(manifest.requires)
     lines += [_line("" if i else _("requires"), text) for i, text in enumerate(wanted or [_("nothing")])]
-    lines += [_line(_("note"), note) for note in manifest.notes]
+    lines += [_line(_("note"), translated(note)) for note in manifest.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -106,7 +113,7 @@ def _speeds(name: str, speeds: Speeds) -> list[str]:
     evidence = next(
         (value.evidence for value in (speeds.tg_tokens_per_s, speeds.pp_tokens_per_s) if value), None
     )
-    grade = f" ({evidence})" if evidence and evidence != name else ""
+    grade = f" ({_(GRADES[evidence])})" if evidence and evidence != name else ""
     return [_line("" if i else _(name), part + ("" if i else grade)) for i, part in enumerate(parts)]
 
 

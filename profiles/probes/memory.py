@@ -58,8 +58,12 @@ def _modules(machine: Machine, ledger: Ledger) -> tuple[str | None, float | None
     table = machine.read_bytes(DMI_TABLE)
     if table is None:
         denied = machine.denied(DMI_TABLE)
-        why = "only root may read the firmware's memory table here" if denied else "no SMBIOS table here"
-        ledger.note("bandwidth_bytes_per_s", f"{why} ({DMI_TABLE})")
+        ledger.note(
+            "bandwidth_bytes_per_s",
+            f"only root may read the firmware's memory table here ({DMI_TABLE})"
+            if denied
+            else f"no SMBIOS table here ({DMI_TABLE})",
+        )
         return None, None
     modules = read_memory_modules(table)
     if modules.bandwidth_bytes_per_s is None:

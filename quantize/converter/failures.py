@@ -17,17 +17,18 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (
         r"Model (\S+) is not supported",
         "the architecture {0} is not known to {converter}",
-        _ELSEWHERE + ", or choose another model",
+        "take a GGUF that somebody has published of it, or choose another model",
     ),
     (
         r"BPE pre-tokenizer was not recognized",
         "its tokenizer is not known to {converter}, which knows tokenizers by what they make of a test sentence",
-        "if it was trained or changed by you, use the tokenizer of the original model; else " + _ELSEWHERE,
+        "if it was trained or changed by you, use the tokenizer of the original model; else take a GGUF that somebody "
+        "has published of it",
     ),
     (
         r"Can not map tensor '?([^'\n]+)'?",
         "the tensor {0} has no place in the GGUF of this architecture",
-        "is config.json that of these weights? Else " + _ELSEWHERE,
+        "is config.json that of these weights? Else take a GGUF that somebody has published of it",
     ),
     (
         r"Quant method is not yet supported: (\S+)",

@@ -178,7 +178,9 @@ def choose_safetensors(repository: str, files: Iterable[SourceFile]) -> Choice |
     groups = _groups(weights, ".safetensors")
     if not groups:
         torn = any(file.name.endswith(".safetensors") for file in weights)
-        return f"{repository} has {'an incomplete set of' if torn else 'no'} safetensors"
+        if torn:
+            return f"{repository} has an incomplete set of safetensors"
+        return f"{repository} has no safetensors"
     split = {stem for stem, parts in groups if len(parts) > 1}
     # Beside a whole set of parts, "model.safetensors" is the same once more.
     groups = [(stem, parts) for stem, parts in groups if len(parts) > 1 or stem not in split]

@@ -126,7 +126,7 @@ class _HubFetch:
         free = shutil.disk_usage(place).free
         if needed > free:
             raise NoRoomError(
-                f"{self._source.describe()}: {amount(needed)} are still to come, and {place} has "
+                f"{self._repository}: {amount(needed)} are still to come, and {place} has "
                 f"{amount(free)} free; free some, or set HF_HOME to a folder on another disk"
             )
 

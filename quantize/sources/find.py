@@ -200,12 +200,12 @@ class _Search:
         if self._offline:
             return HubOfflineError(
                 f"no {what} in the Hub's cache {self._settings.cache}, and asking the Hub needs the network, which "
-                f"{FORBIDDEN}{looked}"
+                f"{FORBIDDEN}" + looked
             )
         if self._gated is not None:
             return self._gated
         hint = "build one instead" if preset else "give a GGUF (F32, F16, BF16) or a folder with safetensors"
-        return SourceNotFoundError(f"no {what} found: {hint}{looked}")
+        return SourceNotFoundError(f"no {what} found: {hint}" + looked)
 
 
 def _with_cached(file: SourceFile, cached: bool) -> SourceFile:

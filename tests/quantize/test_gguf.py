@@ -243,7 +243,7 @@ def test_a_recipe_that_makes_no_sense_is_refused_in_words(overrides: tuple[str, 
 
 def test_a_file_with_other_tensors_is_named_by_what_differs(full: Path, tmp_path: Path) -> None:
     expected = {tensor.name: ExpectedTensor(tensor.shape, "Q4_K") for tensor in tensors(TINY)}
-    with pytest.raises(UnexpectedTensorsError, match=r"is F16, not Q4_K.*…"):
+    with pytest.raises(UnexpectedTensorsError, match=r"has type F16, not Q4_K.*…"):
         check_tensors([full], expected)
     check_tensors([full], expected, types=False)
     more = {**expected, "blk.2.attn_q.weight": ExpectedTensor((256, 256), "F16")}

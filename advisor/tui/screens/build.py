@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +24,9 @@ from advisor.tui.widgets.stages import Stages
 from advisor.tui.work.building import Plan, build_here, plan_here
 from profiles.engine.stop import Stop
 from profiles.text import amount, seconds
+
+if TYPE_CHECKING:
+    from quantize.sources.source import Source
 
 ENDINGS = (".gguf",)
 
@@ -106,7 +109,7 @@ class BuildScreen(StepScreen):
             if self._subject_now is None
             else ":".join((self._model_name, self._subject_now[1]))
         )
-        source = _("not chosen yet") if plan is None else plan.order.source.describe()
+        source = _("not chosen yet") if plan is None else _described(plan.order.source)
         self.query_one("#places", Static).update(
             ""
             if target is None
@@ -323,6 +326,19 @@ def _offline() -> str:
     return _(
         "You chose never to touch the network, so the Hub is not offered: f takes a file or folder that is here."
     )
+
+
+def _described(source: Source) -> str:
+    """Where the weights are, what they are, how large, and how much is still to come."""
+    parts = [source.preset or source.precision or _("precision not stated"), amount(source.bytes)]
+    if source.origin == "local":
+        return f"{source.path} ({', '.join(parts)})"
+    still = source.download_bytes
+    parts.append(_("{size} to download").format(size=amount(still)) if still else _("downloaded already"))
+    file = source.files[0].name if source.kind == "gguf" else "safetensors"
+    if source.kind == "gguf" and len(source.files) > 1:
+        file = _("{file} and {number} more").format(file=file, number=len(source.files) - 1)
+    return f"{source.repository}@{(source.revision or '')[:7]}: {file} ({', '.join(parts)})"
 
 
 def _facts(built: Built) -> Table:

@@ -12,6 +12,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
+from advisor.sentences import translated
 from advisor.tui.screens.picker import Search
 from advisor.tui.widgets.keys import Keys
 from profiles.text import amount
@@ -123,7 +124,7 @@ class ChooseFile(Search):
                 if (folder_ := path.is_dir()) or name.lower().endswith(self._endings):
                     found.append((not folder_, name, path))
         except OSError as error:
-            self.query_one("#problem", Static).update(f"{here}: {error.strerror or error}")
+            self.query_one("#problem", Static).update(translated(f"{here}: {error.strerror or error}"))
         lines = []
         for is_file, name, path in sorted(found)[:SHOWN]:
             shown = f"{folder}{slash}{name}"

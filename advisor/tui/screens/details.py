@@ -177,13 +177,13 @@ def _quality(row: DeploymentView) -> Table:
         return table
     table.add_row(Text(_("quality"), "dim"), f"{quality.value:.1f} ({quality.low:.1f} – {quality.high:.1f})")
     for axis, value in quality.axes.items():
-        table.add_row(Text(f"  {axis}", "dim"), f"{value:.1f}")
+        table.add_row(Text(f"  {translated(axis)}", "dim"), f"{value:.1f}")
     if quality.quantization_loss is not None:
         table.add_row(
             Text("  " + _("lost to quantization"), "dim"), f"{quality.quantization_loss.points:.1f}"
         )
     for source in quality.sources:
-        table.add_row(Text("  " + _("source"), "dim"), source)
+        table.add_row(Text("  " + _("source"), "dim"), translated(source))
     return table
 
 

@@ -47,7 +47,7 @@ def in_words(error: Exception) -> str:
 
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror or error}{where}"
+        return translated(error.strerror or str(error)) + where
     if isinstance(error, EngineError) and error.failure.kind == "missing":
         return _(
             "The engine is not installed. In a terminal: slm-advisor engine install (it builds llama.cpp for this "

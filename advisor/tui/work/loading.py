@@ -7,9 +7,9 @@ import pkgutil
 
 from textual.message import Message
 
-from advisor.sentences import translated
 from advisor.tui.messages import DeviceFailed, DeviceFound, FilesListed
 from advisor.tui.state import Found, Problem
+from advisor.tui.work.calibrating import in_words
 
 
 def load_device(given: str | None) -> Message:
@@ -23,11 +23,8 @@ def load_device(given: str | None) -> Message:
         if given is None:
             return DeviceFound(Found(given=given, device=device, known=known_speeds_of(device)))
         return DeviceFound(Found(given=given, device=device))
-    except ProfilesError as error:
-        return DeviceFailed(Problem(translated(str(error)), tuple(getattr(error, "nearest", ()))))
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return DeviceFailed(Problem(f"{error.strerror or error}{where}"))
+    except (ProfilesError, OSError) as error:
+        return DeviceFailed(Problem(in_words(error), tuple(getattr(error, "nearest", ()))))
 
 
 def list_files() -> Message:
