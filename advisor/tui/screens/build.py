@@ -70,9 +70,7 @@ class BuildScreen(StepScreen):
         self._model_name = ""
         self._plan: Plan | None = None
         self._replace = False
-        self._words = (
-            ""  # what goes on, or how it ended; a sentence of the source is translated where it is shown
-        )
+        self._words = ""  # what goes on, or how it ended; a marked sentence is translated where it is shown
 
     def body(self) -> Iterable[Widget]:
         yield VerticalScroll(
