@@ -73,7 +73,7 @@ class BuildScreen(StepScreen):
         self._model_name = ""
         self._plan: Plan | None = None
         self._replace = False
-        self._words = ""
+        self._words = ""  # what goes on, or how it ended; a marked sentence is translated where it is shown
 
     def body(self) -> Iterable[Widget]:
         yield VerticalScroll(
@@ -115,7 +115,7 @@ class BuildScreen(StepScreen):
             if target is None
             else _("from    {source}").format(source=source) + "\n" + _("folder  {path}").format(path=target)
         )
-        self.query_one("#words", Static).update(self._words)
+        self.query_one("#words", Static).update(_(self._words) or self._advice())
         built = None if self._subject_now is None else self.wizard.built.get(self._subject_now)
         self.query_one("#result", Static).update(
             _facts(built) if built is not None and not self._building and not self._replace else Text()
@@ -128,24 +128,29 @@ class BuildScreen(StepScreen):
     def _follow(self, candidate: Candidate | None) -> None:
         """Another model was chosen: what was planned for the one before does not count."""
         subject = None if candidate is None else (candidate.model.id, candidate.variant.quant)
-        if subject == self._subject_now and self._words:
+        if subject == self._subject_now:
             return
         self._subject_now, self._plan, self._replace = subject, None, False
         self._model_name = "" if candidate is None else candidate.model.name
         self.query_one(Stages).plan(None)
         self._words = ""
-        target = self._target(candidate)
-        if candidate is None or target is None or subject is None:
-            return
-        built = self.wizard.built_of(candidate, self._out)
-        if built is not None:
-            self._words = _(
+        if candidate is not None:
+            self.wizard.built_of(candidate, self._out)
+
+    def _advice(self) -> str:
+        """What can be done next."""
+        if self._subject_now is None:
+            return ""
+        if self._plan is not None:
+            return self._needed(self._plan)
+        built = self.wizard.built.get(self._subject_now)
+        if built is not None and not self._replace:
+            return _(
                 "It is built already, in {path}. n goes on with it, r builds it again in its place."
             ).format(path=built.folder)
-        elif self.wizard.need.offline:
-            self._words = _offline()
-        else:
-            self._words = _("Choose where the weights come from: h for the Hub, f for a file or folder here.")
+        if self.wizard.need.offline:
+            return _offline()
+        return _("Choose where the weights come from: h for the Hub, f for a file or folder here.")
 
     def _candidate(self) -> Candidate | None:
         ranking, chosen = self.wizard.ranking, self.wizard.chosen
@@ -216,11 +221,8 @@ class BuildScreen(StepScreen):
             return
         self._out = self.wizard.built[subject].folder.parent
         self._replace = True
-        self._words = (
-            _offline()
-            if self.wizard.need.offline
-            else _("Choose where the weights come from: h for the Hub, f for a file or folder here.")
-        )
+        self._plan, self._words = None, ""
+        self.query_one(Stages).plan(None)
         self.show()
 
     def action_start(self) -> None:
@@ -279,6 +281,10 @@ class BuildScreen(StepScreen):
     def on_build_planned(self, message: BuildPlanned) -> None:
         plan = self._plan = message.plan
         self.query_one(Stages).plan(plan.needs)
+        self._end("")
+
+    def _needed(self, plan: Plan) -> str:
+        """What the build takes of what there is, and what to know of its source."""
         needs = plan.needs
         sizes = _("result {result}, disk {disk} of {free} free, memory {memory}").format(
             result=amount(needs.result_bytes),
@@ -290,8 +296,8 @@ class BuildScreen(StepScreen):
             sizes += _(" of {free} free").format(free=amount(needs.memory_free_bytes))
         if needs.download_bytes:
             sizes += _(", download {size}").format(size=amount(needs.download_bytes))
-        lines = [plan.obstacle, sizes] if plan.obstacle else [sizes + _(". s starts.")]
-        self._end("\n".join([*lines, *(f"· {translated(note)}" for note in plan.order.source.notes)]))
+        lines = [translated(plan.obstacle), sizes] if plan.obstacle else [sizes + _(". s starts.")]
+        return "\n".join([*lines, *(f"· {translated(note)}" for note in plan.order.source.notes)])
 
     def on_build_progress(self, message: BuildProgress) -> None:
         if self._building:
@@ -301,15 +307,15 @@ class BuildScreen(StepScreen):
         assert self._subject_now is not None
         self.wizard.built[self._subject_now] = Built(message.folder, message.manifest)
         self._replace = False
-        self._end(_("Built. n goes on with it; the Try step runs it."))
+        self._end(marked("Built. n goes on with it; the Try step runs it."))
 
     def on_build_failed(self, message: BuildFailed) -> None:
         if message.problem is not None:
             self._end(message.problem.message)
         elif self._building:
-            self._end(_("Stopped. Nothing is left of it."))
+            self._end(marked("Stopped. Nothing is left of it."))
         else:
-            self._end(_("Stopped."))
+            self._end(marked("Stopped."))
 
     def _end(self, words: str) -> None:
         self._stop = None

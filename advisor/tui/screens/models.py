@@ -63,6 +63,8 @@ class ModelsScreen(StepScreen):
     ModelsScreen.-picture #plot { display: block; }
     ModelsScreen.-picture #details { display: none; }
     ModelsScreen.-wide.-picture #details { display: block; }
+    /* Inside #side: across the edge of two widgets, a notification would lose the wide letter that lies on it. */
+    ModelsScreen.-wide Toast { max-width: 43; }
     """
 
     def body(self) -> Iterable[Widget]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from textual.message import Message
 
-from advisor.sentences import translated
 from advisor.tui.messages import BuildDone, BuildFailed, BuildPlanned, BuildProgress
 from advisor.tui.state import Built, Problem
 from advisor.tui.work.calibrating import in_words
@@ -67,7 +66,7 @@ def plan_here(candidate: Candidate, options: BuildOptions, stop: Stop, post: Pos
         try:
             check_preflight(needs, order)
         except (NoRoomError, TooLittleMemoryError) as error:
-            return BuildPlanned(Plan(order=order, needs=needs, obstacle=translated(str(error))))
+            return BuildPlanned(Plan(order=order, needs=needs, obstacle=str(error)))
         return BuildPlanned(Plan(order=order, needs=needs))
 
     _guarded(run, stop, post)

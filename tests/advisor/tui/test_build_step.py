@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,23 +11,49 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from advisor.catalog import Model
+from advisor.sentences import translated
 from advisor.tui.screens.build import BuildScreen
 from advisor.tui.screens.trial import TrialScreen
+from profiles.text import amount
 from quantize.hashes import sha256_of
 from quantize.manifest import read_manifest
-from tests.advisor.tui.conftest import Open, answered, shown, until
+from tests.advisor.tui.conftest import (
+    NO_ENGINE,
+    Open,
+    answered,
+    choose,
+    fixed_part,
+    in_both,
+    reads,
+    said,
+    shown,
+    take,
+    until,
+)
+from tests.quantize.hub_server import Hub, Repo
 
 ROOM = {"size": (100, 40), "notifications": True}
+
+CHOOSE = "Choose where the weights come from: h for the Hub, f for a file or folder here."
+OFFLINE = (
+    "You chose never to touch the network, so the Hub is not offered: f takes a file or folder that is here."
+)
+ENGINE_ENDED = "{what}. Nothing else is lost: try again, or a smaller model or context."
+DISK_FULL = (
+    "the disk at {disk} became full ({words}), and nothing that was begun is left on it: free some, or give --out on "
+    "another disk"
+)
+NO_ROOM = "{what} needs {needed} in {folder}, which has {free} free; free some, or {way} on another disk"
 
 
 async def build_step(pilot: Pilot[Any]) -> BuildScreen:
     """Choose SmolLM2-135M and go to the Build step."""
-    await answered(pilot)
-    await pilot.press("3", "slash", *"smollm2-135m", "enter", "5")
-    await pilot.pause()
+    await choose(pilot, "smollm2-135m", "5")
     screen = pilot.app.screen
     assert isinstance(screen, BuildScreen)
     return screen
@@ -35,8 +62,9 @@ async def build_step(pilot: Pilot[Any]) -> BuildScreen:
 async def plan(pilot: Pilot[Any], source: Path) -> BuildScreen:
     """Take the source, and wait for what the build needs."""
     screen = await build_step(pilot)
-    await pilot.press("f", *str(source), "enter")
-    await until(pilot, lambda: screen._plan is not None or "free" in screen._words, 60)
+    await take(pilot, "f", source)
+    await until(pilot, lambda: screen._stop is None, 60)
+    assert screen._plan is not None, screen._words
     return screen
 
 
@@ -51,19 +79,19 @@ async def test_who_never_touches_the_network_is_not_offered_the_hub(wizard: Open
         await answered(pilot)
         await pilot.press("2", *["down"] * 7, "right")
         screen = await build_step(pilot)
-        assert "never to touch the network" in shown(pilot)
-        assert "From the Hub" not in shown(pilot).splitlines()[-1]
+        assert reads(pilot, said(OFFLINE))
+        assert said("From the Hub") not in shown(pilot).splitlines()[-1]
         await pilot.press("h")
         await pilot.pause()
         assert screen._stop is None
 
 
-@pytest.mark.parametrize(("code", "words"), [("en", "Choose where"), ("ja", "重みの取得元")])
-async def test_the_step_begins_with_a_choice_of_the_source(code: str, words: str, wizard: Open) -> None:
-    """In the language in use; nothing has been asked of anybody yet."""
-    async with wizard(code=code).run_test(**ROOM) as pilot:
+@in_both
+async def test_the_step_begins_with_a_choice_of_the_source(wizard: Open) -> None:
+    """Nothing has been asked of anybody yet."""
+    async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
-        assert words in shown(pilot)
+        assert reads(pilot, said(CHOOSE))
         assert screen._stop is None
 
 
@@ -75,7 +103,7 @@ async def test_without_an_engine_the_way_to_one_is_shown(
     async with wizard().run_test(**ROOM) as pilot:
         await build_step(pilot)
         await pilot.press("h")
-        await until(pilot, lambda: "slm-advisor engine install" in shown(pilot))
+        await until(pilot, lambda: reads(pilot, said(NO_ENGINE)))
 
 
 @pytest.mark.engine
@@ -85,11 +113,16 @@ async def test_a_hub_out_of_reach_is_said_in_the_words_of_the_command_line(
     """The app stays up, and the file is still offered."""
     pytest.importorskip("llama_cpp")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    words = (
+        "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF at http://127.0.0.1:9: the connection failed ([Errno "
+        f"{errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}) (3 times in a row); nothing that could be used is "
+        "in the cache"
+    )
     async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
         await pilot.press("h")
         await until(pilot, lambda: screen._stop is None and "127.0.0.1" in screen._words, 60)
-        assert "nothing that could be used is in the cache" in screen._words
+        assert screen._words == translated(words)
         assert screen.check_action("file", ())
 
 
@@ -101,9 +134,48 @@ async def test_what_is_no_model_is_refused_by_name(wizard: Open, tmp_path: Path)
     broken.write_bytes(b"no model")
     async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
-        await pilot.press("f", *str(broken), "enter")
+        await take(pilot, "f", broken)
         await until(pilot, lambda: screen._stop is None and "broken.gguf" in screen._words, 60)
+        assert screen._words == translated(f"{broken} is not a GGUF file")
         assert screen._plan is None
+
+
+@pytest.mark.engine
+async def test_weights_of_the_hub_are_planned_before_any_is_fetched(
+    wizard: Open, own_hub_cache: None, serve: Callable[[dict[str, Repo]], Hub], smollm2_f16: Path
+) -> None:
+    """What the Hub has is shown with what is to be downloaded; nothing is until s starts it."""
+    pytest.importorskip("llama_cpp")
+    name = "SmolLM2-135M-Instruct"
+    repository = f"HuggingFaceTB/{name}-GGUF"
+    hub = serve({repository: Repo({f"{name}-f16.gguf": smollm2_f16.read_bytes(), "LICENSE": b"Apache"})})
+    async with wizard().run_test(**ROOM) as pilot:
+        screen = await build_step(pilot)
+        await pilot.press("h")
+        await until(pilot, lambda: screen._stop is None, 60)
+        assert screen._plan is not None, screen._words
+        assert reads(pilot, repository)
+        size = amount(smollm2_f16.stat().st_size)
+        assert reads(pilot, said(", download {size}", size=size) + said(". s starts."))
+        assert screen.check_action("start", ())
+        assert not [seen for seen in hub.gets(f"{name}-f16.gguf") if seen.method == "GET"]
+
+
+async def test_a_build_that_is_here_is_offered_and_can_be_made_again(wizard: Open, built: Path) -> None:
+    """It is named with what its manifest says, in either language; r asks for the source of another."""
+    async with wizard().run_test(**ROOM) as pilot:
+        screen = await build_step(pilot)
+        words = "It is built already, in {path}. n goes on with it, r builds it again in its place."
+        assert reads(pilot, said(words, path=built.name))
+        assert reads(pilot, "a" * 64)
+        assert not screen.check_action("hub", ())
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: reads(pilot, said(words, path=built.name)))
+        await pilot.press("ctrl+l", "r")
+        await until(pilot, lambda: reads(pilot, said(CHOOSE)))
+        assert screen.check_action("hub", ())
+        assert not reads(pilot, "a" * 64)
+        assert (built / f"{built.name}.gguf").exists()
 
 
 @pytest.mark.engine
@@ -115,9 +187,8 @@ async def test_a_build_shows_its_stages_and_is_used_by_the_try_step(
     pytest.importorskip("llama_cpp")
     async with wizard().run_test(**ROOM) as pilot:
         screen = await plan(pilot, smollm2_f16)
-        text = shown(pilot)
-        assert "quantizing" in text
-        assert "together" in text
+        assert reads(pilot, said("quantizing"))
+        assert reads(pilot, said("together"))
         await pilot.press("s")
         await until(pilot, lambda: "%" in shown(pilot), 120)
         await pilot.resize_terminal(40, 10)
@@ -125,8 +196,8 @@ async def test_a_build_shows_its_stages_and_is_used_by_the_try_step(
         assert pilot.app.is_running
         await pilot.resize_terminal(100, 40)
         await until(pilot, lambda: screen._stop is None, 400)
+        assert reads(pilot, said("Built. n goes on with it; the Try step runs it."))
         text = shown(pilot)
-        assert "Built." in text
         (built,) = pilot.app.built.values()  # type: ignore[attr-defined]
         assert sha256_of(built.file) in text
         assert "±" in text
@@ -143,7 +214,8 @@ async def test_a_build_shows_its_stages_and_is_used_by_the_try_step(
         assert trial._files(candidate)[0] == str(built.file.absolute())
     async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
-        assert "built already" in shown(pilot)
+        words = "It is built already, in {path}. n goes on with it, r builds it again in its place."
+        assert reads(pilot, said(words, path=built.folder))
         await pilot.press("r")
         await pilot.pause()
         assert screen._replace
@@ -165,7 +237,7 @@ async def test_a_build_that_is_stopped_leaves_nothing(
         assert stop is not None
         await until(pilot, lambda: "%" in shown(pilot), 120)
         await pilot.press("escape")
-        await until(pilot, lambda: "Nothing is left of it" in shown(pilot), 30)
+        await until(pilot, lambda: reads(pilot, said("Stopped. Nothing is left of it.")), 30)
         assert stop.pids == ()
         assert left(tmp_path) == []
 
@@ -185,7 +257,7 @@ async def test_a_worker_that_dies_ends_the_build_and_not_the_wizard(
         (worker,) = screen._stop.pids
         os.kill(worker, signal.SIGKILL)
         await until(pilot, lambda: screen._stop is None, 60)
-        assert "try again" in screen._words
+        assert fixed_part(ENGINE_ENDED) in screen._words
         assert left(tmp_path) == []
         assert screen.check_action("start", ())
 
@@ -212,16 +284,19 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.mark.engine
 @pytest.mark.slow
 async def test_a_disk_that_fills_during_a_build_is_named_and_left_as_it_was(
-    wizard: Open, smollm2_f16: Path, disk: Callable[[str], Path]
+    wizard: Open, few: tuple[Model, ...], smollm2_f16: Path, disk: Callable[[str], Path]
 ) -> None:
     """There was room when it was planned; then somebody else takes it. Nothing of the build is left."""
     pytest.importorskip("llama_cpp")
     folder = disk("900m")
-    async with wizard().run_test(**ROOM) as pilot:
+    model = next(each for each in few if each.name == "SmolLM2-135M-Instruct")
+    at_q8_0 = msgspec.structs.replace(
+        model, variants=(model.variant("Q8_0"),)
+    )  # made without a minute's imatrix
+    async with wizard(models=(at_q8_0,)).run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
-        await pilot.press("o", *str(folder), "enter")
-        await pilot.pause()
-        await pilot.press("f", *str(smollm2_f16), "enter")
+        await take(pilot, "o", folder)
+        await take(pilot, "f", smollm2_f16)
         await until(pilot, lambda: screen._plan is not None, 60)
         assert screen._plan is not None
         assert screen._plan.obstacle is None
@@ -229,7 +304,7 @@ async def test_a_disk_that_fills_during_a_build_is_named_and_left_as_it_was(
             os.posix_fallocate(other.fileno(), 0, os.statvfs(folder).f_bavail * 4096 - 20_000_000)
         await pilot.press("s")
         await until(pilot, lambda: screen._stop is None, 400)
-        assert "became full" in screen._words
+        assert fixed_part(DISK_FULL) in screen._words
         assert str(folder) in screen._words
         assert left(folder) == ["of-somebody-else"]
         assert screen.check_action("start", ())
@@ -245,11 +320,11 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
     small_disk = disk("100m")
     async with wizard().run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
-        await pilot.press("o", *f"{small_disk}", "enter")
-        await pilot.pause()
-        await pilot.press("f", *str(smollm2_f16), "enter")
+        await take(pilot, "o", small_disk)
+        await take(pilot, "f", smollm2_f16)
         await until(pilot, lambda: screen._plan is not None, 60)
         assert screen._plan is not None
-        assert "the build needs" in (screen._plan.obstacle or "")
+        assert said("the build") in (screen._plan.obstacle or "")
+        assert fixed_part(NO_ROOM) in (screen._plan.obstacle or "")
         assert not screen.check_action("start", ())
         assert left(small_disk) == []

@@ -13,71 +13,49 @@ from advisor.catalog import Model
 from advisor.manifest import FILE_NAME, read_manifest
 from advisor.tui.screens.export import ExportScreen
 from quantize.hashes import sha256_of
-from quantize.manifest import FileNote, Manifest, ModelNote, RecipeNote, SourceNote, write_manifest
-from tests.advisor.tui.conftest import Open, answered, shown, until
+from tests.advisor.tui.conftest import (
+    Open,
+    answered,
+    choose,
+    fixed_part,
+    in_both,
+    reads,
+    said,
+    shown,
+    take,
+    until,
+)
 
 ROOM = {"size": (110, 40)}
+
+NO_FILE = (
+    "There is no file yet: the Build step makes one, f takes one that is here. The manifest can be had without "
+    "it."
+)
+UNBUILT = "{label} was pinned before there was a file: build it, and pin the build to export it"
 
 
 async def export_step(pilot: Pilot[Any]) -> ExportScreen:
     """Choose SmolLM2-135M, and wait until it is pinned."""
-    await answered(pilot)
-    await pilot.press("3", "slash", *"smollm2-135m", "enter", "6")
-    await pilot.pause()
+    await choose(pilot, "smollm2-135m", "6")
     screen = pilot.app.screen
     assert isinstance(screen, ExportScreen)
     await until(pilot, lambda: screen._pinned is not None)
     return screen
 
 
-@pytest.fixture
-async def built(wizard: Open, few: tuple[Any, ...], tmp_path: Path) -> Path:
-    """A folder as `build` leaves it in the working folder, for the variant that the wizard recommends."""
-    app = wizard()
-    async with app.run_test() as pilot:
-        await answered(pilot)
-        assert app.ranking is not None
-        (row,) = [row for row in app.ranking.rows if row.name == "SmolLM2-135M-Instruct"]
-    folder = tmp_path / f"{row.name}-{row.quant}"
-    folder.mkdir()
-    file = folder / f"{folder.name}.gguf"
-    file.write_bytes(b"weights")
-    manifest = Manifest(
-        tool_version="1",
-        built_at="2026-01-01T00:00:00Z",
-        model=ModelNote(name=row.name, id=row.model),
-        variant=row.quant,
-        files=(FileNote(name=file.name, bytes=7, sha256="a" * 64),),
-        bytes_by_type={"Q8_0": 7},
-        bits_per_weight=8.5,
-        source=SourceNote(kind="gguf", origin="local"),
-        recipe=RecipeNote(method="gguf", preset=row.quant),
-        tools={},
-    )
-    write_manifest(manifest, folder)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("code", "words", "obstacle"),
-    [
-        ("en", "There is no file yet", "before there was a file"),
-        ("ja", "ファイルはまだありません", "ファイルがない段階で"),
-    ],
-)
-async def test_without_a_file_there_is_the_manifest_alone(
-    code: str, words: str, obstacle: str, wizard: Open, tmp_path: Path
-) -> None:
+@in_both
+async def test_without_a_file_there_is_the_manifest_alone(wizard: Open, tmp_path: Path) -> None:
     """The manifest is written to the working folder; the ways that need a file say what is missing."""
-    async with wizard(code=code).run_test(**ROOM) as pilot:
+    async with wizard().run_test(**ROOM) as pilot:
         screen = await export_step(pilot)
-        assert words in shown(pilot)
+        assert reads(pilot, said(NO_FILE))
         await pilot.press("w")
         await until(pilot, lambda: (tmp_path / FILE_NAME).exists() and not screen._refused)
         assert read_manifest(tmp_path).file is None
         await pilot.press("down")
         await pilot.pause()
-        assert obstacle in shown(pilot)
+        assert reads(pilot, fixed_part(UNBUILT), "#content")
         assert not screen.check_action("copy", ())
 
 
@@ -89,7 +67,7 @@ async def test_a_build_is_exported_beside_its_file(wizard: Open, built: Path) ->
         screen = await export_step(pilot)
         assert "a" * 64 in shown(pilot)
         await pilot.press("a")
-        await until(pilot, lambda: "Written" in screen._words)
+        await until(pilot, lambda: fixed_part("Written: {paths}") in screen._words)
     pinned = read_manifest(built)
     assert pinned.file is not None
     assert pinned.file.sha256 == "a" * 64
@@ -115,15 +93,20 @@ async def test_each_way_is_shown_and_copied(wizard: Open, built: Path) -> None:
 
 async def test_what_is_there_is_written_over_only_on_request(wizard: Open, built: Path) -> None:
     """Somebody else's Modelfile is named, and stays until r."""
+    refused = said(
+        "{path} is there already, with other content; {remedy}",
+        path=Path(built.name) / "Modelfile",
+        remedy=said("r writes over it, o takes another folder"),
+    )
     (built / "Modelfile").write_text("mine")
     async with wizard().run_test(**ROOM) as pilot:
         screen = await export_step(pilot)
         await pilot.press("a")
-        await until(pilot, lambda: "Modelfile is there already" in screen._words.replace("\n", ""))
+        await until(pilot, lambda: screen._words == refused)
         assert (built / "Modelfile").read_text() == "mine"
         assert not (built / FILE_NAME).exists()
         await pilot.press("r")
-        await until(pilot, lambda: "Written" in screen._words)
+        await until(pilot, lambda: fixed_part("Written: {paths}") in screen._words)
         assert "FROM ./" in (built / "Modelfile").read_text()
 
 
@@ -134,14 +117,14 @@ def as_the_file_is(few: tuple[Model, ...]) -> tuple[Model, ...]:
     return (msgspec.structs.replace(model, variants=(model.variant("Q4_1"),)),)
 
 
-@pytest.mark.parametrize("code", ["en", "ja"])
+@in_both
 async def test_a_file_that_is_here_is_found_and_exported(
-    code: str, wizard: Open, as_the_file_is: tuple[Model, ...], smollm2: Path, tmp_path: Path
+    wizard: Open, as_the_file_is: tuple[Model, ...], smollm2: Path, tmp_path: Path
 ) -> None:
     """Downloaded, not built: the manifest has its hash, and the other files lie beside it."""
     file = tmp_path / smollm2.name
     file.symlink_to(smollm2)
-    async with wizard(code=code, models=as_the_file_is).run_test(**ROOM) as pilot:
+    async with wizard(models=as_the_file_is).run_test(**ROOM) as pilot:
         await answered(pilot)
         await pilot.press("6")
         await pilot.pause()
@@ -162,12 +145,14 @@ async def test_a_file_of_the_users_own_choice_must_be_the_chosen_deployment(
     """Another quantization is refused with both names; the right one is taken from wherever it lies."""
     async with wizard().run_test(**ROOM) as pilot:
         screen = await export_step(pilot)
-        await pilot.press("f", *str(smollm2), "enter")
-        await until(pilot, lambda: "SmolLM2-135M-Instruct:Q4_1, and another deployment" in screen._words)
+        await take(pilot, "f", smollm2)
+        words = "{path} is {label}, and another deployment is chosen: choose its row on the models screen"
+        refused = said(words, path=smollm2, label="SmolLM2-135M-Instruct:Q4_1")
+        await until(pilot, lambda: screen._words == refused)
         assert screen._pinned is None
     async with wizard(models=as_the_file_is).run_test(**ROOM) as pilot:
         screen = await export_step(pilot)
-        await pilot.press("f", *str(smollm2), "enter")
+        await take(pilot, "f", smollm2)
         await until(pilot, lambda: screen._pinned is not None and screen._pinned.file == smollm2)
 
 
@@ -176,9 +161,28 @@ async def test_a_build_whose_file_has_another_size_is_refused(wizard: Open, buil
     app = wizard()
     async with app.run_test(**ROOM) as pilot:
         await answered(pilot)
-        (built / f"{built.name}.gguf").write_bytes(b"others")
-        await pilot.press("3", "slash", *"smollm2-135m", "enter", "6")
-        await pilot.pause()
+        file = built / f"{built.name}.gguf"
+        file.write_bytes(b"others")
+        await choose(pilot, "smollm2-135m", "6")
         screen = pilot.app.screen
         assert isinstance(screen, ExportScreen)
-        await until(pilot, lambda: "build it again" in screen._words)
+        words = "{path} has {size} bytes, and {expected} when it was built: build it again"
+        await until(pilot, lambda: fixed_part(words) in screen._words)
+        assert file.name in screen._words
+
+
+async def test_another_folder_is_written_to(wizard: Open, built: Path, tmp_path: Path) -> None:
+    """o takes a folder; that the model file must be beside what is written there is said."""
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    async with wizard().run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        await take(pilot, "o", other)
+        assert reads(pilot, said("w writes to {folder}.", folder=other))
+        words = "What is written there needs the model file beside it: {path}"
+        assert reads(pilot, said(words, path=Path(built.name) / f"{built.name}.gguf"))
+        await pilot.press("down", "down", "w")
+        await until(pilot, lambda: (other / "Modelfile").exists())
+        await until(pilot, lambda: screen._words == said("Written: {paths}", paths=other / "Modelfile"))
+    assert [path.name for path in other.iterdir()] == ["Modelfile"]
+    assert not (built / "Modelfile").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from advisor.tui.app import Wizard
@@ -12,7 +13,16 @@ from advisor.tui.screens.models import ModelsScreen
 from advisor.tui.widgets.front import Front, fastest_first
 from advisor.tui.widgets.grid import Grid
 from advisor.tui.widgets.memory_bar import bar
-from tests.advisor.tui.conftest import Open, answered, shown, until
+from tests.advisor.tui.conftest import (
+    Open,
+    answered,
+    fixed_part,
+    paste,
+    reads,
+    said,
+    shown,
+    until,
+)
 
 
 async def at_models(pilot: Pilot[Any]) -> Grid[Any]:
@@ -57,33 +67,40 @@ async def test_the_filter_narrows_while_typing_and_escape_clears_it(wizard: Open
     async with app.run_test(size=(80, 24)) as pilot:
         grid = await at_models(pilot)
         everything = len(grid.rows)
-        await pilot.press("slash", *"llama")
-        await pilot.pause()
+        await pilot.press("slash", *"lla")
+        await paste(pilot, "ma")
         assert [row.name for row in grid.rows] == ["Llama-3.2-1B-Instruct"]
         assert app.chosen == "meta-llama/Llama-3.2-1B-Instruct"
-        await pilot.press(*"xyz")
-        await pilot.pause()
-        assert "No row has that in it" in shown(pilot)
+        await paste(pilot, "xyz")
+        assert reads(pilot, said("No row has that in it. Clear the filter with escape."))
         await pilot.press("escape")
         await pilot.pause()
         assert len(grid.rows) == everything
 
 
 async def test_two_models_are_compared_side_by_side(wizard: Open) -> None:
-    """Space marks, c compares; a fourth mark is refused."""
+    """Space marks, c compares; one alone is not compared, and a fourth mark is refused."""
     async with wizard().run_test(notifications=True, size=(120, 40)) as pilot:
         grid = await at_models(pilot)
         first, second = grid.rows[0].name, grid.rows[1].name
-        await pilot.press("space", "down", "space", "c")
+        await pilot.press("space", "c")
+        words = said("Mark two or three models with space, then compare them.")
+        await until(pilot, lambda: reads(pilot, words, "Toast"))
+        await pilot.press("down", "space", "c")
         await pilot.pause()
         text = shown(pilot)
         assert first in text
         assert second in text
-        assert "Side by side" in text
+        assert said("Side by side") in text
         assert "●" in text
         await pilot.press("escape", "down", "space", "down", "space")
-        await until(pilot, lambda: "take a mark away" in shown(pilot))
+        words = said("Three can be compared: take a mark away first.")
+        await until(pilot, lambda: reads(pilot, words, "Toast"))
         assert len(grid.marks) == 3
+        third = grid.rows[2].name
+        await pilot.press("c")
+        await pilot.pause()
+        assert all(reads(pilot, name) for name in (first, second, third))
 
 
 async def test_enter_shows_every_term_of_a_row(wizard: Open) -> None:
@@ -91,16 +108,11 @@ async def test_enter_shows_every_term_of_a_row(wizard: Open) -> None:
     async with wizard().run_test(size=(110, 90)) as pilot:
         await at_models(pilot)
         await pilot.press("enter")
-        await until(pilot, lambda: "caution" in shown(pilot))  # the last of its parts
-        text = shown(pilot)
-        for words in (
-            "KV cache",
-            "weights in main memory",
-            "of a token: overhead",
-            "lost to quantization",
-            "caution",
-        ):
-            assert words in text, words
+        last = said("caution (half a standard error)")
+        await until(pilot, lambda: reads(pilot, last))
+        for words in ("KV cache", "weights in main memory", "lost to quantization"):
+            assert reads(pilot, said(words)), words
+        assert reads(pilot, f"{said('of a token')}: {said('overhead')}")
 
 
 async def test_what_is_left_out_says_why_and_what_would_help(wizard: Open) -> None:
@@ -109,12 +121,15 @@ async def test_what_is_left_out_says_why_and_what_would_help(wizard: Open) -> No
         await at_models(pilot)
         await pilot.press("x")
         await pilot.pause()
-        text = shown(pilot)
-        assert "gemma-3-27b-it" in text
-        assert "may generate only" in text
-        await pilot.press("slash", *"llama-3.1", "enter", "enter")
-        await until(pilot, lambda: "would let it in" in shown(pilot))
-        assert "accept" in shown(pilot)
+        assert "gemma-3-27b-it" in shown(pilot)
+        assert reads(pilot, fixed_part("may generate only {available} tokens/s, and {needed} are asked for"))
+        await pilot.press("slash")
+        await paste(pilot, "llama-3.1")
+        await pilot.press("enter", "enter")
+        await until(
+            pilot, lambda: reads(pilot, said("No single change would let it in; all of these would:"))
+        )
+        assert reads(pilot, fixed_part("accept {rate} tokens/s at worst (--min-tg {option:.4g})"))
         assert "Q4_K_M" in shown(pilot)
 
 
@@ -122,12 +137,13 @@ async def test_the_plot_shares_a_wide_screen_and_takes_turns_on_a_narrow_one(wiz
     """Beside the list from 110 columns on; below, p puts it in the place of the reasons."""
     async with wizard().run_test(size=(140, 40)) as pilot:
         await at_models(pilot)
-        await until(pilot, lambda: "quality against speed" in shown(pilot))
+        title = said("quality against speed; line: the front")
+        await until(pilot, lambda: title in shown(pilot))
         await pilot.resize_terminal(80, 24)
         await pilot.pause()
-        assert "quality against speed" not in shown(pilot)
+        assert title not in shown(pilot)
         await pilot.press("p")
-        await until(pilot, lambda: "quality against speed" in shown(pilot))
+        await until(pilot, lambda: title in shown(pilot))
         assert pilot.app.screen.query_one(Front).display
 
 
@@ -145,11 +161,37 @@ async def test_the_list_stays_where_it_is_while_the_need_changes(wizard: Open) -
         assert app.screen.query_one("#fitting", Grid).key == chosen
 
 
+async def test_a_list_that_nothing_is_in_says_where_to_look(wizard: Open) -> None:
+    """What rules each model out is a key away, and from there what would help."""
+    app = wizard()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await answered(pilot)
+        await pilot.press("2", "down", "down", "down", "enter")
+        await paste(pilot, "500")  # tokens a second
+        await pilot.press("enter")
+        await until(pilot, lambda: app.current)
+        assert app.ranking is not None
+        assert not app.ranking.rows
+        words = "Nothing fits. The models screen shows what comes near and what would let it in."
+        assert reads(pilot, said(words))
+        await pilot.press("3")
+        await pilot.pause()
+        words = "Nothing fits. Press x for what rules each model out, and enter there for what would help."
+        assert reads(pilot, said(words))
+        await pilot.press("x")
+        await pilot.pause()
+        assert not reads(pilot, said(words))
+        assert reads(pilot, "gemma-3-27b-it")
+        await pilot.press("enter")
+        await until(pilot, lambda: reads(pilot, said("Any one of these would let it in:")))
+
+
+@pytest.mark.parametrize("code", ["ja"])
 async def test_wide_letters_stand_in_their_columns(wizard: Open) -> None:
     """In Japanese at 80 columns each heading begins where its cells begin, and no line is too long."""
     from rich.cells import cell_len
 
-    async with wizard(code="ja").run_test(size=(80, 24)) as pilot:
+    async with wizard().run_test(size=(80, 24)) as pilot:
         await at_models(pilot)
         lines = shown(pilot).splitlines()
         assert max(cell_len(line) for line in lines) <= 80

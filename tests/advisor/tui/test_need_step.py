@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 from advisor.need import Need, command_of, workload_of
 from advisor.recommend import recommend
 from advisor.target import make_target
 from advisor.tui.questions import QUESTIONS
 from advisor.tui.questions import answered as with_answer
+from advisor.workload import MAX_CONTEXT, WORDS_PER_TOKEN
 from profiles.resolve import resolve_device
-from tests.advisor.tui.conftest import Open, answered, shown, until
+from tests.advisor.tui.conftest import FEW, Open, answered, paste, reads, said, shown, until
+
+
+def counted_models(number: int) -> str:
+    return said("{count:>5} model", "{count:>5} models", count=number)
 
 
 async def test_the_list_of_answers_counts_what_each_leaves(
@@ -28,8 +31,11 @@ async def test_the_list_of_answers_counts_what_each_leaves(
             expected[task] = len(result.ranked)
 
         def counted() -> bool:
-            text = shown(pilot)
-            return all(re.search(rf"│ {task} +{number} models? ", text) for task, number in expected.items())
+            text = shown(pilot, ".dialog")
+            return all(
+                any(said(task) in line and counted_models(number) in line for line in text.splitlines())
+                for task, number in expected.items()
+            )
 
         await until(pilot, counted)
 
@@ -42,13 +48,14 @@ async def test_an_own_value_is_taken_and_a_wrong_one_refused(wizard: Open) -> No
         await pilot.press("2", "down", "down", "enter", *"5000", "enter")
         await answered(pilot)
         assert app.need.context_length == 5000
-        assert "5,000 tokens" in shown(pilot)
+        assert reads(pilot, context(5000))
         await pilot.press("enter", *"many", "enter")
         await pilot.pause()
-        assert "'many' is not a number" in shown(pilot)
+        assert reads(pilot, said("'{text}' is not a number.", text="many"))
         await pilot.press(*["backspace"] * 4, *"-3", "enter")
         await pilot.pause()
-        assert "-3 is out of range" in shown(pilot)
+        words = "{option} {value} is out of range; it must be between {least} and {limit}"
+        assert reads(pilot, said(words, option="context", value=-3, least=1, limit=MAX_CONTEXT))
         assert app.need.context_length == 5000
 
 
@@ -57,12 +64,44 @@ async def test_languages_are_chosen_by_name(wizard: Open) -> None:
     app = wizard()
     async with app.run_test(size=(80, 30)) as pilot:
         await answered(pilot)
-        await pilot.press(
-            "2", "down", "enter", *"japa", "enter", *["backspace"] * 4, *"kore", "enter", "escape"
-        )
+        await pilot.press("2", "down", "enter")
+        for name in ("Japanese", "Korean"):
+            await paste(pilot, said(name).lower()[:4])
+            await pilot.press("enter", "ctrl+u")
+        await pilot.press("escape")
         await answered(pilot)
         assert app.need.languages == ("ja", "ko")
-        assert "Japanese, Korean" in shown(pilot)
+        assert reads(pilot, f"{said('Japanese')}, {said('Korean')}")
+
+
+def context(tokens: int) -> str:
+    words = round(tokens * WORDS_PER_TOKEN, -2)
+    return said("{tokens:,} tokens, about {words:,.0f} words", tokens=tokens, words=words)
+
+
+async def test_each_question_is_answered_from_its_list(wizard: Open) -> None:
+    """Enter opens it under its question, with the answer that holds marked; the one beside it is taken and counted."""
+    app = wizard()
+    async with app.run_test(size=(80, 30)) as pilot:
+        await answered(pilot)
+        await pilot.press("2")
+        for question in QUESTIONS:
+            if question.field != "languages":  # of which there may be several
+                options = question.options(app.need)
+                holds = [option.value for option in options].index(getattr(app.need, question.field))
+                key, place = ("down", holds + 1) if holds + 1 < len(options) else ("up", holds - 1)
+                await pilot.press("enter", key)
+                assert reads(pilot, said(question.help))
+                assert reads(pilot, options[place].hint)
+                expected = with_answer(app.need, question.field, options[place].value)
+                await pilot.press("enter")
+                await answered(pilot)
+                assert app.need == expected
+                assert reads(pilot, options[place].label)
+                assert app.ranking is not None
+                one, many = "{count} of {all} models remains", "{count} of {all} models remain"
+                assert reads(pilot, said(one, many, count=len(app.ranking.rows), all=len(FEW)))
+            await pilot.press("down")
 
 
 async def test_what_follows_the_task_follows_it(wizard: Open) -> None:
@@ -73,10 +112,10 @@ async def test_what_follows_the_task_follows_it(wizard: Open) -> None:
         await pilot.press("2", "left")  # voice
         await answered(pilot)
         assert app.need.task == "voice"
-        assert "4,096 tokens" in shown(pilot)
+        assert reads(pilot, context(4096) + said(" – from the task"))
         await pilot.press("r")
         await answered(pilot)
-        assert "8,192 tokens" in shown(pilot)
+        assert reads(pilot, context(8192) + said(" – from the task"))
 
 
 async def test_memory_left_free_is_taken_from_the_budget(wizard: Open) -> None:

@@ -18,6 +18,12 @@ from advisor.tui.widgets.keys import Keys
 from tests.advisor.tui.conftest import Open, answered, shown, until
 
 
+@pytest.fixture
+def code() -> str:
+    """English: how quick a key is does not depend on the language."""
+    return "en"
+
+
 async def test_a_screen_that_is_first_gone_to_parses_no_style_again(
     wizard: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -322,9 +322,10 @@ def test_a_sentence_is_made_again_with_its_values(said: str, expected: str) -> N
     assert "other programs" not in translated(said)
 
 
+@pytest.mark.parametrize("code", ["ja"])
 async def test_what_is_missing_of_a_device_is_said_in_japanese(wizard: Open) -> None:
     """The notes of a device of the library."""
-    async with wizard(device="Pixel 9", code="ja").run_test(size=(100, 40)) as pilot:
+    async with wizard(device="Pixel 9").run_test(size=(100, 40)) as pilot:
         await answered(pilot)
         await until(pilot, lambda: "実機に聞かないと分かりません" in shown(pilot))
 
