@@ -35,6 +35,49 @@ async def test_a_device_of_the_library_is_found_while_typing(wizard: Open) -> No
         assert "Google Pixel 9 Pro" in shown(pilot)
 
 
+async def test_each_amount_of_memory_is_a_line_of_its_own(wizard: Open) -> None:
+    """Who chooses a Raspberry Pi 5 from the list says with how much memory; a size that is typed leaves one line."""
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("c", *"raspberry pi 5")
+        await pilot.pause()
+        lines = [line.split() for line in shown(pilot).splitlines() if "Raspberry Pi 5" in line]
+        assert [line[line.index("GB") - 1] for line in lines] == ["2", "4", "8", "16"]
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: app.found is not None and app.found.device.memory.total_bytes == 8 * 2**30)
+        await pilot.press("c", *"pi 5 16gb", "enter")
+        await until(
+            pilot, lambda: app.found is not None and app.found.device.memory.total_bytes == 16 * 2**30
+        )
+
+
+async def test_a_misspelt_name_is_answered_while_it_is_typed(wizard: Open) -> None:
+    """Names spelt like it are listed, and can be taken."""
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("c", *"rasbery pi 5")
+        await pilot.pause()
+        assert "Raspberry Pi 5" in shown(pilot)
+        assert "These are spelt like it" in shown(pilot)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.found is not None and "Raspberry Pi" in (app.found.device.name or ""))
+
+
+async def test_what_was_wrong_with_another_device_is_said_once(wizard: Open) -> None:
+    """The device before stays, and so do its answers on the next step."""
+    app = wizard()
+    async with app.run_test(size=(80, 30)) as pilot:
+        await answered(pilot)
+        await pilot.press("c", *"Rasberry Pi 55", "enter")
+        await until(pilot, lambda: app.problem is not None)
+        await pilot.press("2")
+        await pilot.pause()
+        assert "Rasberry" not in shown(pilot)
+        assert "models remain" in shown(pilot)
+
+
 async def test_a_name_the_library_lacks_is_answered_with_those_near_it(wizard: Open) -> None:
     """A typing error does not end anything: the device before stays, and names are offered."""
     app = wizard()

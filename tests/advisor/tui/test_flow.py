@@ -138,6 +138,24 @@ async def test_the_palette_has_every_action_of_the_screen(wizard: Open) -> None:
         await until(pilot, lambda: app.step == "need")
 
 
+async def test_the_keys_of_textual_itself_are_not_listed(wizard: Open) -> None:
+    """Neither help nor palette is filled with scrolling and editing, in a step, in a dialog or in a field."""
+    app = wizard()
+    async with app.run_test(size=(80, 60)) as pilot:
+        await answered(pilot)
+        for keys in (("6",), ("1", "c"), ("3", "enter")):
+            await pilot.press(*keys)
+            await pilot.pause()
+            titles = {command.title for command in app.get_system_commands(app.screen)}
+            assert not titles & {"Scroll Up", "Page Down", "Last", "Select", "Submit", "Move cursor left"}
+            await pilot.press("f1")
+            await pilot.pause()
+            assert isinstance(app.screen, HelpScreen)
+            assert "cursor" not in shown(pilot)
+            assert "Scroll" not in shown(pilot)
+            await pilot.press("escape", "escape")
+
+
 async def test_the_language_changes_on_the_spot(wizard: Open) -> None:
     """ctrl+l puts every screen that was opened, and its sentences, into Japanese."""
     async with wizard().run_test(size=(80, 24)) as pilot:
