@@ -17,6 +17,12 @@ from advisor.catalog import Model
 from advisor.local_files import files_of
 from advisor.tui.screens.talk import TalkScreen
 from advisor.tui.screens.trial import TrialScreen
+from advisor.tui.work.trying import progress_in_words
+from profiles.engine.installed import InstalledEngine
+from profiles.engine.protocol import EngineFailure
+from profiles.engine.stop import Stop
+from profiles.errors import EngineError, NoisyError
+from profiles.throughput import Progress, ThroughputTest
 from tests.advisor.tui.conftest import Open, answered, shown, until
 
 ROOM = {"size": (100, 36), "notifications": True}
@@ -39,6 +45,66 @@ async def test_a_device_that_is_elsewhere_cannot_be_tried(wizard: Open) -> None:
         await pilot.press("p")
         await pilot.pause()
         assert "starting" not in shown(pilot)
+
+
+async def test_the_keys_of_the_step_are_those_that_do_something(wizard: Open) -> None:
+    """Stop is offered while something runs, a trial only on this machine; escape goes back otherwise."""
+    app = wizard(device=None)
+    async with app.run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        screen = app.screen
+        assert isinstance(screen, TrialScreen)
+        assert "p Probe" in shown(pilot)
+        assert "esc Stop" not in shown(pilot)
+        screen._stop = Stop()
+        screen.show()
+        await pilot.pause()
+        assert "esc Stop" in shown(pilot)
+        assert "p Probe" not in shown(pilot)
+        await pilot.press("escape")
+        assert screen._stop.stopped
+        assert app.step == "try"
+        screen._end("")
+        await pilot.press("escape")
+        assert app.step == "models"
+    app = wizard()
+    async with app.run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        assert "p Probe" not in shown(pilot)
+
+
+async def test_a_busy_machine_is_probed_all_the_same_on_request(
+    wizard: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal for noise offers u, which probes without keeping anything; a crash of the engine does not."""
+    engine = InstalledEngine(version="0.3.36", folder="/nowhere", digest="1a2b3c4d")
+    monkeypatch.setattr("profiles.engine.installed.installed_engine", lambda: engine)
+    asked: list[bool] = []
+
+    def probe_once(*_given: object, strict: bool, **_options: object) -> None:
+        asked.append(strict)
+        if strict:
+            raise NoisyError("tg256 cannot be measured now: other programs took 0.3 of 2 CPUs")
+        raise EngineError("the engine ended itself", EngineFailure("crashed", "it aborted"))
+
+    monkeypatch.setattr("advisor.probe_candidate.probe_once", probe_once)
+    async with wizard(device=None).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        await pilot.press("p")
+        await until(pilot, lambda: "u measures all the same" in shown(pilot))
+        await pilot.press("u")
+        await until(pilot, lambda: "the engine ended itself. Nothing else is lost" in shown(pilot))
+        assert asked == [True, False]
+        assert "u Measure anyway" not in shown(pilot)
+
+
+def test_a_repeated_round_of_a_bench_says_so() -> None:
+    """Repetitions that begin again are no mystery."""
+    test = ThroughputTest(n_prompt=512, n_gen=0)
+    progress = Progress(
+        phase="running", test=test, test_number=1, tests=2, repetition=1, repetitions=5, round=2
+    )
+    assert progress_in_words(progress) == "test 1 of 2: pp512, repetition 1 of 5, again (round 2)"
 
 
 async def test_without_an_engine_the_way_to_one_is_shown(
