@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
+from advisor.tui.screens.choose_file import ChooseFile
 from tests.advisor.tui.conftest import Open, answered, shown, until
 
 
@@ -163,3 +165,33 @@ async def test_calibrating_without_an_engine_says_how_to_get_one(
         await until(pilot, lambda: "engine install" in shown(pilot))
         await pilot.press("escape")
         assert app.is_running
+
+
+@pytest.mark.parametrize(
+    "typed", ["~nobody-here/x", "x" * 5000, "/root/\0/x", "/proc/1/root/x", "///", "ラズ/"]
+)
+async def test_whatever_is_pasted_for_a_path_is_answered(typed: str, wizard: Open) -> None:
+    """What is no path, or leads nowhere, ends nothing."""
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("f")
+        await pilot.pause()
+        app.screen.query_one(Input).value = typed
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, ChooseFile)
+        assert app.is_running
+
+
+async def test_a_link_to_a_file_that_is_gone_is_not_offered(wizard: Open, tmp_path: Path) -> None:
+    """As a cache that was cleared leaves them; a folder with nothing to choose says so."""
+    folder = tmp_path / "cleared"
+    folder.mkdir()
+    (folder / "gone.json").symlink_to(tmp_path / "nowhere")
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("f", *f"{folder}/")
+        await until(pilot, lambda: "nothing in this folder to choose" in shown(pilot))
+        assert "gone.json" not in shown(pilot)
