@@ -62,13 +62,22 @@ class Shelf:
 
     def files_of(self, model: Model, quant: str) -> tuple[Path, ...]:
         """Files whose names say that they are this model at this quantization."""
-        names = {canonical(name) for name in (model.name, model.id.rpartition("/")[2])}
-        word = quant.lower()
+        names, word = _spellings(model), quant.lower()
         return tuple(
             path
             for path, stem, spelled in self._files
             if word in stem and any(name in spelled for name in names)
         )
+
+
+def named_as(path: Path, model: Model, quant: str) -> bool:
+    """Whether a file's name says that it is this model at this quantization."""
+    spelled = canonical(path.stem)
+    return quant.lower() in path.stem.lower() and any(name in spelled for name in _spellings(model))
+
+
+def _spellings(model: Model) -> set[str]:
+    return {canonical(name) for name in (model.name, model.id.rpartition("/")[2])}
 
 
 def _gguf_files(folder: Path) -> Iterator[Path]:

@@ -67,6 +67,8 @@ class Wizard(App[None]):
     Input, Input:focus { background: $panel; border: none; padding: 0 1; }
     FooterKey.-compact .footer-key--key { padding: 0 0 0 1; }
     FooterKey.-compact .footer-key--description { padding: 0 0 0 1; }
+    Footer.-compact FooterKey.-command-palette { margin-right: 0; }
+    FooterKey.-command-palette .footer-key--key { padding: 0; }
     """
 
     found: reactive[Found | None] = reactive(None, init=False)

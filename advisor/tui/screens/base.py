@@ -102,7 +102,10 @@ class StepScreen(WizardScreen):
 class Dialog(WizardScreen, ModalScreen[Any]):
     """Something on top of a step that is closed with escape."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", marked("Close"))]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", marked("Close")),
+        Binding("f1,question_mark", "app.help", marked("Help"), key_display="F1"),
+    ]
     DEFAULT_CSS = """
     Dialog {
         align: center middle;

@@ -56,13 +56,13 @@ class ExportScreen(StepScreen):
     DEFAULT_CSS = """
     ExportScreen #chosen { padding: 0 1; height: auto; text-style: bold; color: $primary; margin-top: 1; }
     ExportScreen #words { padding: 0 1; height: auto; margin-bottom: 1; }
-    ExportScreen Horizontal { height: 1fr; }
+    ExportScreen #sides { height: 1fr; }
     ExportScreen OptionList { width: 18; height: 100%; }
     ExportScreen VerticalScroll { width: 1fr; height: 100%; padding: 0 1; }
     ExportScreen #content { height: auto; }
     ExportScreen.-flat #chosen { margin-top: 0; }
     ExportScreen.-flat #words { display: none; }
-    ExportScreen.-tiny Horizontal { layout: vertical; }
+    ExportScreen.-tiny #sides { layout: vertical; }
     ExportScreen.-tiny OptionList { width: 100%; height: 5; }
     """
 
@@ -82,6 +82,7 @@ class ExportScreen(StepScreen):
         yield Horizontal(
             OptionList(*(Option(_(title), way) for way, title in WAYS.items()), markup=False),
             VerticalScroll(Static("", id="content", markup=False)),
+            id="sides",
         )
 
     def on_mount(self) -> None:
@@ -142,7 +143,7 @@ class ExportScreen(StepScreen):
         if pinned is None:
             content.update("")
         elif way == MANIFEST:
-            content.update(f"{pinned.text}\n\n{pinned.content.decode()}")
+            content.update(f"{pinned.text.rstrip()}\n\n{pinned.content.decode()}")
         elif (one := pinned.of(way)) is None:
             content.update(pinned.obstacle or "")
         else:

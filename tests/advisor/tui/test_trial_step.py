@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from textual.containers import VerticalScroll
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from advisor.catalog import Model
 from advisor.local_files import files_of
@@ -198,6 +199,30 @@ def test_a_conversation_that_memory_is_too_small_for_is_refused_before_it_is_loa
     assert ended.problem is not None
     assert "beside the weights, and 20.0 MB is free; close other programs" in ended.problem.message
     assert posted[-1] is ended
+
+
+async def test_a_conversation_with_another_file_is_not_held_against_the_prediction(
+    wizard: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a file that has the name of the chosen deployment has its predicted speed; what was said can be scrolled."""
+    monkeypatch.setattr("advisor.tui.work.chatting.Talker.run", lambda _talker: None)
+    app = wizard()
+    async with app.run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m")
+        assert app.ranking is not None
+        candidate = app.ranking.candidate(str(app.chosen))
+        assert candidate is not None
+        for name, said in ((f"SmolLM2-135M-Instruct-{candidate.variant.quant}", True), ("other-Q4_0", False)):
+            await app.push_screen(TalkScreen(tmp_path / f"{name}.gguf", candidate))
+            await pilot.pause()
+            assert ("predicted: " in shown(pilot)) is said
+            await pilot.press("escape")
+        screen = TalkScreen(tmp_path / "other.gguf", candidate)
+        await app.push_screen(screen)
+        scroll = screen.query_one(VerticalScroll)
+        await scroll.mount(Static("\n".join(f"line {number}" for number in range(200)), classes="said"))
+        await pilot.press("pagedown", "pagedown", "pageup")
+        assert scroll.scroll_y > 0
 
 
 @pytest.mark.engine
