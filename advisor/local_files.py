@@ -14,27 +14,35 @@ MAX_DEPTH = 6
 
 
 def usual_folders(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """Where the Hub's client, llama.cpp and LM Studio keep files, and where people do; those that exist.
-
-    HF_HUB_CACHE and LLAMA_CACHE count as those programs have it.
-    """
+    """Where the Hub's client, llama.cpp and LM Studio keep files, and where people do; those that exist."""
     try:
         home = Path.home()
     except RuntimeError:
         return ()
+    folders = (*_program_folders(home, environment), home / "models", home / "Downloads", Path.cwd())
+    return tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))
+
+
+def kept_by_a_program(path: Path, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a file lies where the Hub's client, llama.cpp or LM Studio keep theirs, which is no place for others."""
+    try:
+        folders = _program_folders(Path.home(), environment)
+    except RuntimeError:
+        return False
+    return any(path.absolute().is_relative_to(folder.absolute()) for folder in folders)
+
+
+def _program_folders(home: Path, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """HF_HUB_CACHE and LLAMA_CACHE count as those programs have it."""
     cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
-    folders = (
+    return (
         Path(
             environment.get("HF_HUB_CACHE")
             or Path(environment.get("HF_HOME") or cache / "huggingface") / "hub"
         ),
         Path(environment.get("LLAMA_CACHE") or cache / "llama.cpp"),
         home / ".lmstudio" / "models",
-        home / "models",
-        home / "Downloads",
-        Path.cwd(),
     )
-    return tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))
 
 
 def files_of(model: Model, quant: str, folders: Sequence[Path]) -> tuple[Path, ...]:
@@ -54,13 +62,22 @@ class Shelf:
 
     def files_of(self, model: Model, quant: str) -> tuple[Path, ...]:
         """Files whose names say that they are this model at this quantization."""
-        names = {canonical(name) for name in (model.name, model.id.rpartition("/")[2])}
-        word = quant.lower()
+        names, word = _spellings(model), quant.lower()
         return tuple(
             path
             for path, stem, spelled in self._files
             if word in stem and any(name in spelled for name in names)
         )
+
+
+def named_as(path: Path, model: Model, quant: str) -> bool:
+    """Whether a file's name says that it is this model at this quantization."""
+    spelled = canonical(path.stem)
+    return quant.lower() in path.stem.lower() and any(name in spelled for name in _spellings(model))
+
+
+def _spellings(model: Model) -> set[str]:
+    return {canonical(name) for name in (model.name, model.id.rpartition("/")[2])}
 
 
 def _gguf_files(folder: Path) -> Iterator[Path]:

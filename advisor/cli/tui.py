@@ -17,7 +17,7 @@ language_option = click.option(
 @language_option
 @click.option("--device", metavar="NAME|FILE.json", help="Begin with this device instead of this machine.")
 def tui(lang: str | None, device: str | None) -> int:
-    """Open the wizard: device, need, models, try, one screen each. It needs a terminal."""
+    """Open the wizard: device, need, models, try, build, export, a screen each. It needs a terminal."""
     if not on_terminal():
         raise click.UsageError(
             "the wizard needs a terminal for input and output; 'slm-advisor recommend' answers without one",

@@ -15,12 +15,24 @@ from __future__ import annotations
 
 
 def run(*, language: str | None = None, device: str | None = None) -> int:
-    """Open the wizard on this terminal and return the exit code; without a language, in that of the locale."""
+    """Open the wizard on this terminal and return the exit code; without a language, in that of the locale.
+
+    Raises InvalidInputError where the working folder is gone, on which paths and what is written rest.
+    """
     import sys
+    from pathlib import Path
 
     from advisor import language as languages
+    from advisor.errors import InvalidInputError
+    from advisor.language import _
 
     languages.use(language or languages.preferred())
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InvalidInputError(
+            _("the folder that this was started in is gone: change to another one, then start again")
+        ) from error
     from advisor.tui import garbage
     from advisor.tui.app import Wizard
 

@@ -22,7 +22,7 @@ from advisor.language import _, marked
 from advisor.need import Need
 from advisor.tui import garbage, themes
 from advisor.tui.messages import DeviceFailed, DeviceFound, FilesListed, Ranked, RankingFailed
-from advisor.tui.screens.base import StepScreen
+from advisor.tui.screens.base import StepScreen, is_ours
 from advisor.tui.state import Built, Found, Problem, Ranking
 from advisor.tui.steps import OPENERS, STEPS, beside
 from advisor.tui.styles import LastingStylesheet
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from advisor.catalog import Model
     from advisor.local_files import Shelf
     from advisor.report.bench_documents import BenchDocument
-
-NOT_COMMANDS = frozenset(
-    {"command_palette", "app.focus_next", "app.focus_previous", "screen.copy_text", "help_quit", "press"}
-)
-"""Actions of Textual that somebody who opens the palette does not look for."""
 
 USE_FILES = frozenset({"try", "build", "export"})
 """Steps that show which files are here: they are looked for anew when one of these is gone to."""
@@ -72,6 +67,8 @@ class Wizard(App[None]):
     Input, Input:focus { background: $panel; border: none; padding: 0 1; }
     FooterKey.-compact .footer-key--key { padding: 0 0 0 1; }
     FooterKey.-compact .footer-key--description { padding: 0 0 0 1; }
+    Footer.-compact FooterKey.-command-palette { margin-right: 0; }
+    FooterKey.-command-palette .footer-key--key { padding: 0; }
     """
 
     found: reactive[Found | None] = reactive(None, init=False)
@@ -264,6 +261,8 @@ class Wizard(App[None]):
         self._made = step in self.opened
         await self.switch_mode(step)
         self._made = False
+        if self.current:
+            self.problem = None  # of a device that was not taken
         if step in USE_FILES and self._shelf is not None:
             self.list_files()
         self._show()
@@ -308,7 +307,7 @@ class Wizard(App[None]):
         seen: set[str] = set()
         for active in screen.active_bindings.values():
             binding = active.binding
-            if not binding.description or not active.enabled or binding.action in seen | NOT_COMMANDS:
+            if not (binding.description and active.enabled and is_ours(active)) or binding.action in seen:
                 continue
             seen.add(binding.action)
 

@@ -46,6 +46,15 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are otherwise there")
+def test_a_file_may_be_read_by_whom_the_user_lets_read_files(tmp_path: Path) -> None:
+    """A deployment's files are for a container or a service too: the mode is that of any new file."""
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_whole(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").stat().st_mode == plain.stat().st_mode
+
+
 def test_a_line_cut_off_by_a_crash_spoils_only_itself(tmp_path: Path) -> None:
     """The next line starts a line of its own."""
     path = tmp_path / "lines"

@@ -113,6 +113,18 @@ def test_a_size_in_the_name_picks_the_memory() -> None:
     assert any("smallest was taken" in note.message for note in device.notes)
 
 
+def test_an_entrys_name_with_a_size_it_is_sold_with_is_that_entry() -> None:
+    """Even where the name is a part of others': the wizard's list is made of such names."""
+    for entry in load_library().entries:
+        for size in entry.sizes_gb if len(entry.sizes_gb) > 1 else ():
+            device = find(f"{entry.name} {size:g}GB")
+            assert device.name == entry.name
+            assert size * GIB in (
+                device.memory.total_bytes,
+                *(each.memory_bytes for each in device.accelerators),
+            ), f"{entry.name} {size:g}GB"
+
+
 def test_a_host_with_a_card_is_both() -> None:
     """The card decides the class; the host keeps its memory and its bandwidth."""
     device = find("Pi 5 - 8GB (AMD RX 7600)")

@@ -32,6 +32,15 @@ def translated(bindings: dict[str, ActiveBinding]) -> dict[str, ActiveBinding]:
     return found
 
 
+def is_ours(active: ActiveBinding) -> bool:
+    """Whether the wizard gives the key its meaning: Textual's own, for scrolling and editing, need no mention."""
+    for kind in type(active.node).__mro__:
+        bindings = Binding.make_bindings(kind.__dict__.get("BINDINGS", ()))
+        if any(binding.action == active.binding.action for binding in bindings):
+            return not kind.__module__.startswith("textual.")
+    return False
+
+
 class WizardScreen(Screen[Any]):
     """What steps and dialogs have in common."""
 
@@ -93,7 +102,10 @@ class StepScreen(WizardScreen):
 class Dialog(WizardScreen, ModalScreen[Any]):
     """Something on top of a step that is closed with escape."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", marked("Close"))]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", marked("Close")),
+        Binding("f1,question_mark", "app.help", marked("Help"), key_display="F1"),
+    ]
     DEFAULT_CSS = """
     Dialog {
         align: center middle;

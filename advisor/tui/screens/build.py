@@ -51,6 +51,7 @@ class BuildScreen(StepScreen):
         Binding("s", "start", marked("Start")),
         Binding("r", "replace", marked("Build again")),
         Binding("escape", "stop", marked("Stop"), key_display="esc"),
+        Binding("escape", "app.go(-1)", marked("Back"), show=False),
     ]
     DEFAULT_CSS = """
     BuildScreen #chosen { padding: 0 1; height: auto; text-style: bold; color: $primary; margin-top: 1; }
@@ -176,7 +177,7 @@ class BuildScreen(StepScreen):
             return idle and not built and self._plan is not None and self._plan.obstacle is None
         if action == "replace":
             return idle and built
-        return True
+        return self._stop is not None if action == "stop" else True
 
     def on_resize(self, _event: events.Resize) -> None:
         for stages in self.query(Stages):
@@ -238,12 +239,9 @@ class BuildScreen(StepScreen):
         self.show()
 
     def action_stop(self) -> None:
-        """End the build under way; without one, a step back."""
-        if self._stop is None:
-            self.run_worker(self.wizard.action_go(-1))
-            return
-        self._tell(_("stopping …"))
-        self._stop()
+        if self._stop is not None:
+            self._tell(_("stopping …"))
+            self._stop()
 
     def on_unmount(self) -> None:
         if self._stop is not None:

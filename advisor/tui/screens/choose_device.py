@@ -60,43 +60,60 @@ class ChooseDevice(Search):
             self.dismiss(typed.strip())  # a host with its card, say: whoever looks it up knows more spellings
 
     def fill(self, text: str) -> None:
-        from profiles.library import load_library, search
+        from profiles.library import load_library, nearest, search
 
-        name = text.strip()
-        found = search(name) if name else list(load_library().entries)
-        meant = _meant(name) if name else None
-        if meant is not None:
-            found = [meant, *(entry for entry in found if entry is not meant)]
-        options = self.query_one(OptionList)
-        options.clear_options()
-        # What the text itself means goes on as it was typed: a memory size in it counts.
-        lines = [Option(_row(entry), name if entry is meant else entry.name) for entry in found[:SHOWN]]
+        name, library = text.strip(), load_library()
+        found = search(name) if name else list(library.entries)
+        meant = _meant(name) if name else []
+        if len(meant) == 1:
+            found = [*meant, *(entry for entry in found if entry is not meant[0])]
+        count = plural("{count} device", "{count} devices", len(found)).format(count=len(found))
+        fits = bool(found)
+        if not fits and meant:
+            count = _("Enter takes the name as it is typed.")
+        elif not fits:
+            count = _("Nothing in the library is called that.")
+            found = [library.by_name[each.lower()] for each in nearest(name)]
+            if found:
+                count += " " + _("These are spelt like it.")
+        lines = [line for entry in found for line in _lines(entry, name, typed=entry in meant)]
+        if len(lines) > SHOWN:
+            count += _(", the first {shown} shown").format(shown=SHOWN)
         if not name:
             lines.insert(0, Option(_("this machine"), ""))
-        options.add_options(lines)
-        options.highlighted = 0 if lines else None
-        count = plural("{count} device", "{count} devices", len(found)).format(count=len(found))
-        if not found:
-            count = _("Nothing in the library fits; enter takes the name as it is typed.")
-        elif len(found) > SHOWN:
-            count += _(", the first {shown} shown").format(shown=SHOWN)
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options(lines[:SHOWN])
+        options.highlighted = 0 if fits else None
         self.query_one("#count", Static).update(count)
 
 
-def _meant(name: str) -> Entry | None:
-    """The device that the text names, where it names one and not several."""
+def _meant(name: str) -> list[Entry]:
+    """The device that the text names, or the host and its card; none where it names none or several."""
     from profiles.errors import UnknownDeviceError
     from profiles.library import match
 
     try:
         found = match(name)
     except UnknownDeviceError:
-        return None
-    return found[0][0] if found is not None and len(found[0]) == 1 else None
+        return []
+    return [] if found is None else found[0]
 
 
-def _row(entry: Entry) -> str:
-    sizes = entry.sizes_gb
-    memory = "?" if not sizes else f"{sizes[0]:g}" if len(sizes) == 1 else f"{sizes[0]:g}-{sizes[-1]:g}"
+def _lines(entry: Entry, name: str, *, typed: bool) -> list[Option]:
+    """A line for each amount of memory that it is sold with, or for the one that the text asks for."""
+    from profiles.names import read_name
+
+    sizes, asked = entry.sizes_gb, read_name(name).sizes_gb
+    if typed and asked and not set(asked) & set(sizes):
+        return [Option(_row(entry, asked[0]), name)]  # fitted out by its owner
+    if len(sizes) < 2:
+        return [Option(_row(entry, *sizes), entry.name)]
+    chosen = [size for size in sizes if size in asked] or sizes
+    return [Option(_row(entry, size), f"{entry.name} {size:g}GB") for size in chosen]
+
+
+def _row(entry: Entry, size_gb: float | None = None) -> str:
+    memory = "?" if size_gb is None else f"{size_gb:g}"
     rate = f"{entry.bandwidth / 1e9:.4g} GB/s" if entry.bandwidth else "?"
     return f"{set_cell_size(entry.name, 31)} {entry.class_:<11} {memory + ' GB':>9} {rate:>10}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -81,20 +82,23 @@ class ChooseFile(Search):
         if options.highlighted is not None:
             self._take(options.get_option_at_index(options.highlighted).id or "")
         else:
-            folder = Path(typed).expanduser()
-            if self._folders and typed.strip() and folder.is_dir():
+            folder = _path(typed)
+            if self._folders and typed.strip() and _is(folder.is_dir):
                 self.dismiss(str(folder))
             else:
                 self._take(typed)
 
     def _take(self, text: str) -> None:
-        path = Path(text).expanduser()
-        if path.is_dir():
+        path = _path(text)
+        if _is(path.is_dir):
             self._put(f"{str(path).rstrip('/')}/")
-        elif path.is_file():
+        elif _is(path.is_file):
             self.dismiss(str(path))
         else:
-            self.query_one("#problem", Static).update(_("{path} is not there.").format(path=text))
+            self._say(_("{path} is not there.").format(path=text))
+
+    def _say(self, words: str) -> None:
+        self.query_one("#problem", Static).update(words)
 
     def _put(self, text: str) -> None:
         field = self.query_one(Input)
@@ -104,32 +108,52 @@ class ChooseFile(Search):
     def fill(self, text: str) -> None:
         options = self.query_one(OptionList)
         options.clear_options()
-        self.query_one("#problem", Static).update("")
+        self._say("")
         if not text.strip():
             options.add_options([Option(path, path) for path in self._offered])
         else:
-            options.add_options(self._matching(text))
-        whole = Path(text).expanduser().is_file()
+            self._list(text, options)
+        whole = _is(_path(text).is_file)
         options.highlighted = 0 if options.option_count and (whole or not text.strip()) else None
 
-    def _matching(self, typed: str) -> list[Option]:
+    def _list(self, typed: str, options: OptionList) -> None:
+        """What begins with the text: folders first, and files with one of the endings."""
         folder, slash, start = typed.rpartition("/")
-        here = Path(folder + slash if slash else ".").expanduser()
+        here = _path(folder + slash if slash else ".")
         found: list[tuple[bool, str, Path]] = []
         try:
             for path in here.iterdir():
                 name = path.name
                 if not name.startswith(start) or (name.startswith(".") and not start.startswith(".")):
                     continue
-                if (folder_ := path.is_dir()) or name.lower().endswith(self._endings):
-                    found.append((not folder_, name, path))
-        except OSError as error:
-            self.query_one("#problem", Static).update(translated(f"{here}: {error.strerror or error}"))
-        lines = []
+                if _is(path.is_dir):
+                    found.append((False, name, path))
+                elif name.lower().endswith(self._endings) and _is(path.is_file):  # no link to what is gone
+                    found.append((True, name, path))
+        except (OSError, ValueError) as error:  # ValueError: what was pasted is no path
+            self._say(translated(f"{here}: {getattr(error, 'strerror', None) or error}"))
+            return
         for is_file, name, path in sorted(found)[:SHOWN]:
             shown = f"{folder}{slash}{name}"
             if is_file:
-                lines.append(Option(f"{name}  {amount(path.stat().st_size)}", shown))
+                options.add_option(Option(f"{name}  {amount(path.stat().st_size)}", shown))
             else:
-                lines.append(Option(f"{name}/", f"{shown}/"))
-        return lines
+                options.add_option(Option(f"{name}/", f"{shown}/"))
+        if not found and not start:
+            self._say(_("There is nothing in this folder to choose."))
+
+
+def _path(text: str) -> Path:
+    """What was typed; a home that nobody has is a name like any other."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether `is_file` or `is_dir`: what is too long for a path or may not be looked at is neither."""
+    try:
+        return kind()
+    except OSError:
+        return False

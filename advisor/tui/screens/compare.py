@@ -51,15 +51,17 @@ class CompareScreen(Dialog):
         table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", expand=True)
         table.add_column("", no_wrap=True, style="dim")
         for row in self._rows:
-            table.add_column(f"  {row.name}", ratio=1, overflow="fold")
+            table.add_column("", width=1, no_wrap=True)  # the mark
+            table.add_column(row.name, ratio=1, overflow="fold")
         for label, cell, better in self._facts():
             scores = [None if better is None else better(row) for row in self._rows]
             known = [score for score in scores if score is not None]
             best = max(known) if len(set(known)) > 1 else None
-            cells = []
+            cells: list[Text] = []
             for row, score in zip(self._rows, scores, strict=True):
                 leads = best is not None and score == best
-                cells.append(Text(f"● {cell(row)}" if leads else f"  {cell(row)}", "bold" if leads else ""))
+                style = "bold" if leads else ""
+                cells += [Text("●" if leads else "", style), Text(cell(row), style)]
             table.add_row(_(label), *cells)
         return table
 

@@ -13,6 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from advisor.language import _, marked
+from advisor.local_files import kept_by_a_program
 from advisor.sentences import translated
 from advisor.tui.messages import DeploymentPinned, ExportsWritten, PinningFailed, PinningProgress
 from advisor.tui.screens.base import StepScreen
@@ -55,13 +56,13 @@ class ExportScreen(StepScreen):
     DEFAULT_CSS = """
     ExportScreen #chosen { padding: 0 1; height: auto; text-style: bold; color: $primary; margin-top: 1; }
     ExportScreen #words { padding: 0 1; height: auto; margin-bottom: 1; }
-    ExportScreen Horizontal { height: 1fr; }
+    ExportScreen #sides { height: 1fr; }
     ExportScreen OptionList { width: 18; height: 100%; }
     ExportScreen VerticalScroll { width: 1fr; height: 100%; padding: 0 1; }
     ExportScreen #content { height: auto; }
     ExportScreen.-flat #chosen { margin-top: 0; }
     ExportScreen.-flat #words { display: none; }
-    ExportScreen.-tiny Horizontal { layout: vertical; }
+    ExportScreen.-tiny #sides { layout: vertical; }
     ExportScreen.-tiny OptionList { width: 100%; height: 5; }
     """
 
@@ -81,6 +82,7 @@ class ExportScreen(StepScreen):
         yield Horizontal(
             OptionList(*(Option(_(title), way) for way, title in WAYS.items()), markup=False),
             VerticalScroll(Static("", id="content", markup=False)),
+            id="sides",
         )
 
     def on_mount(self) -> None:
@@ -141,7 +143,7 @@ class ExportScreen(StepScreen):
         if pinned is None:
             content.update("")
         elif way == MANIFEST:
-            content.update(pinned.text)
+            content.update(f"{pinned.text.rstrip()}\n\n{pinned.content.decode()}")
         elif (one := pinned.of(way)) is None:
             content.update(pinned.obstacle or "")
         else:
@@ -156,10 +158,18 @@ class ExportScreen(StepScreen):
 
     @property
     def _folder(self) -> Path:
+        """Where it is written: beside the model file, unless that lies in a cache."""
         if self._out is not None:
             return self._out
         file = None if self._pinned is None else self._pinned.file
-        return Path() if file is None else file.parent
+        return Path() if file is None or kept_by_a_program(file) else file.parent
+
+    def _elsewhere(self) -> str:
+        """What to know where the model file is not in the folder that is written to."""
+        file = None if self._pinned is None else self._pinned.file
+        if file is None or file.parent.absolute() == self._folder.absolute():
+            return ""
+        return " " + _("What is written there needs the model file beside it: {path}").format(path=file)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         pinned = self._pinned
@@ -180,9 +190,8 @@ class ExportScreen(StepScreen):
 
     def on_deployment_pinned(self, message: DeploymentPinned) -> None:
         self._pinned = message.pinned
-        self._words = _("c copies what is shown, w writes it to {folder}.").format(
-            folder=self._folder.absolute()
-        )
+        words = _("c copies what is shown, w writes it to {folder}.").format(folder=self._folder.absolute())
+        self._words = words + self._elsewhere()
         if message.pinned.obstacle is not None:
             self._words = _(
                 "There is no file yet: the Build step makes one, f takes one that is here. The manifest can be had "
@@ -244,13 +253,7 @@ class ExportScreen(StepScreen):
             if isinstance(path, str):
                 self._out = Path(path)
                 self._refused = ()
-                words = _("w writes to {folder}.").format(folder=self._out)
-                file = None if self._pinned is None else self._pinned.file
-                if file is not None and file.parent.absolute() != self._out.absolute():
-                    words += " " + _("What is written there needs the model file beside it: {path}").format(
-                        path=file
-                    )
-                self._tell(words)
+                self._tell(_("w writes to {folder}.").format(folder=self._out) + self._elsewhere())
 
         self.app.push_screen(ChooseFile(_("The folder to write to"), ("/",), folders=True), chosen)
 

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from advisor.language import _, marked
-from advisor.tui.screens.base import Dialog
+from advisor.tui.screens.base import Dialog, is_ours
 from advisor.tui.widgets.keys import Keys
 
 EVERYWHERE = (
@@ -47,12 +47,10 @@ class HelpScreen(Dialog):
 
     def _keys(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        from advisor.tui.app import NOT_COMMANDS
-
         seen: set[str] = set()
         for active in self._about.active_bindings.values():
             binding = active.binding
-            own = active.node is not self.app and binding.action not in NOT_COMMANDS
+            own = active.node is not self.app and is_ours(active)
             if binding.description and own and binding.action not in seen:
                 seen.add(binding.action)
                 table.add_row(self.app.get_key_display(binding), binding.description)

@@ -37,7 +37,7 @@ class ModelsScreen(StepScreen):
     )
     AUTO_FOCUS = "#fitting"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", marked("Filter"), key_display="/"),
+        Binding("slash", "filter", marked("Find"), key_display="/"),
         Binding("space", "mark", marked("Mark"), key_display="␣"),
         Binding("c", "compare", marked("Compare")),
         Binding("p", "plot", marked("Plot")),
@@ -126,6 +126,9 @@ class ModelsScreen(StepScreen):
             from advisor.tui.screens.why import WhyScreen
 
             self.app.push_screen(WhyScreen(event.row, ranking))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_row)  # a wide terminal has the plot too
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.show()

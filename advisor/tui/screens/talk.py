@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 
 from advisor.candidates import Candidate
 from advisor.language import _, marked
+from advisor.local_files import named_as
 from advisor.tui.messages import ChatEnded, ChatPart, ChatReady, Watched
 from advisor.tui.screens.base import Dialog
 from advisor.tui.widgets.keys import Keys
@@ -30,7 +31,9 @@ class TalkScreen(Dialog):
         "leaves this machine or is kept."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", marked("Stop or close"), priority=True)
+        Binding("escape", "close", marked("Stop or close"), priority=True),
+        Binding("pageup", "page(-1)", marked("Scroll"), priority=True),
+        Binding("pagedown", "page(1)", marked("Scroll"), show=False, priority=True),
     ]
     DEFAULT_CSS = """
     TalkScreen > .dialog { width: 96%; max-width: 120; height: 92%; }
@@ -43,7 +46,10 @@ class TalkScreen(Dialog):
 
     def __init__(self, path: Path, candidate: Candidate) -> None:
         super().__init__()
-        self._path, self._candidate = path, candidate
+        self._path = path
+        # What was predicted is of the chosen deployment: another file has its own speed.
+        its_own = named_as(path, candidate.model, candidate.variant.quant)
+        self._predicted = candidate.speed.tg if its_own and candidate.speed is not None else None
         self._talker = Talker(path, candidate, self.post_message)
         self._answer: Static | None = None
         self._text = ""
@@ -61,13 +67,14 @@ class TalkScreen(Dialog):
     def on_mount(self) -> None:
         self.query_one(Live).clear()
         self.run_worker(self._talker.run, thread=True, group="talking")
-        speed = self._candidate.speed
-        if speed is not None:
-            self.query_one("#speed", Static).update(
-                _("predicted: {value} tokens/s ({low} to {high})").format(
-                    value=rate(speed.tg.value), low=rate(speed.tg.low), high=rate(speed.tg.high)
-                )
-            )
+        self.query_one("#speed", Static).update(self._prediction())
+
+    def _prediction(self) -> str:
+        if (tg := self._predicted) is None:
+            return ""
+        return _("predicted: {value} tokens/s ({low} to {high})").format(
+            value=rate(tg.value), low=rate(tg.low), high=rate(tg.high)
+        )
 
     def on_unmount(self) -> None:
         self._talker.end()
@@ -107,15 +114,10 @@ class TalkScreen(Dialog):
             self.query_one(Live).sample("tg", part.part_tokens_per_s)
         self.query_one(VerticalScroll).scroll_end(animate=False)
         if part.tg_tokens_per_s is not None:
-            speed = self._candidate.speed
             words = _("this answer: {rate} tokens/s over {tokens} tokens").format(
                 rate=rate(part.tg_tokens_per_s), tokens=part.tokens
             )
-            if speed is not None:
-                words += "  ·  " + _("predicted: {value} tokens/s ({low} to {high})").format(
-                    value=rate(speed.tg.value), low=rate(speed.tg.low), high=rate(speed.tg.high)
-                )
-            self.query_one("#speed", Static).update(words)
+            self.query_one("#speed", Static).update("  ·  ".join(filter(None, (words, self._prediction()))))
 
     def on_watched(self, message: Watched) -> None:
         self.query_one(Live).watched(message.reading)
@@ -130,6 +132,11 @@ class TalkScreen(Dialog):
             scroll = self.query_one(VerticalScroll)
             scroll.mount(Static(Text(message.problem.message, "bold"), classes="said"))
             scroll.scroll_end(animate=False)
+
+    def action_page(self, by: int) -> None:
+        """Through what was said; the cursor stays in the field."""
+        scroll = self.query_one(VerticalScroll)
+        scroll.scroll_relative(y=by * max(1, scroll.size.height - 1), animate=False)
 
     def action_close(self) -> None:
         if self._answer is not None:

@@ -53,6 +53,7 @@ class TrialScreen(StepScreen):
         Binding("t", "talk", marked("Talk")),
         Binding("u", "anyway", marked("Measure anyway")),
         Binding("escape", "stop", marked("Stop"), key_display="esc"),
+        Binding("escape", "app.go(-1)", marked("Back"), show=False),
     ]
     DEFAULT_CSS = """
     TrialScreen #chosen { padding: 0 1; height: auto; text-style: bold; color: $primary; margin-top: 1; }
@@ -90,9 +91,8 @@ class TrialScreen(StepScreen):
     def show(self) -> None:
         ranking, row = self.wizard.ranking, self._row()
         chosen, facts = self.query_one("#chosen", Static), self.query_one("#facts", Static)
-        here = ranking is not None and ranking.found.here
         for button in self.query(Button):
-            button.disabled = row is None or not here or self._stop is not None
+            button.disabled = not self.check_action(str(button.id), ())
         if ranking is None or row is None:
             chosen.update(_("No model is chosen: the models screen has the list."))
             facts.update("")
@@ -113,8 +113,8 @@ class TrialScreen(StepScreen):
         if action == "anyway":
             return self._again is not None and self._stop is None
         if action in ("probe", "bench", "talk"):
-            return self._stop is None
-        return True
+            return self._stop is None and self._can_be_tried
+        return self._stop is not None if action == "stop" else True
 
     # --- actions ----------------------------------------------------------------------------------------------
 
@@ -143,12 +143,9 @@ class TrialScreen(StepScreen):
             self._run(kind, path, strict=False)
 
     def action_stop(self) -> None:
-        """End the test under way; without one, a step back."""
-        if self._stop is None:
-            self.run_worker(self.wizard.action_go(-1))
-            return
-        self._stop()
-        self._tell(_("stopping …"))
+        if self._stop is not None:
+            self._stop()
+            self._tell(_("stopping …"))
 
     def on_unmount(self) -> None:
         if self._stop is not None:
@@ -234,6 +231,11 @@ class TrialScreen(StepScreen):
     def _row(self) -> DeploymentView | None:
         ranking, chosen = self.wizard.ranking, self.wizard.chosen
         return None if ranking is None or chosen is None else ranking.row(chosen)
+
+    @property
+    def _can_be_tried(self) -> bool:
+        ranking = self.wizard.ranking
+        return ranking is not None and ranking.found.here and self._row() is not None
 
     def _subject(self) -> tuple[Ranking, Candidate] | None:
         """What is to be tried; says why where it cannot be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -21,8 +22,12 @@ class StepTab(Static):
     StepTab.-here { background: $primary; color: $background; text-style: bold; }
     """
 
-    def __init__(self, step: str, label: str, *, here: bool) -> None:
-        super().__init__(label, id=f"tab-{step}", classes="-here" if here else "", markup=False)
+    def __init__(self, step: str, number: int, title: str, *, here: bool) -> None:
+        # A mark besides the colour, for terminals without colours.
+        self.short = self.label = f"{'▸' if here else ''}{number} {title}"
+        if not here:
+            self.short = f"{number}"
+        super().__init__(self.label, id=f"tab-{step}", classes="-here" if here else "", markup=False)
         self._step = step
 
     async def on_click(self, event: events.Click) -> None:
@@ -48,11 +53,16 @@ class StepBar(Vertical):
         with Horizontal():
             yield Static("slm-advisor", classes="name", markup=False)
             for number, step in enumerate(STEPS, 1):
-                here = step.id == self._step
-                # A mark besides the colour, for terminals without colours.
-                label = f"{'▸' if here else ''}{number} {_(step.title)}"
-                yield StepTab(step.id, label, here=here)
+                yield StepTab(step.id, number, _(step.title), here=step.id == self._step)
         yield Static("", classes="summary", markup=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Where not all titles have room, the present step keeps its own."""
+        tabs = self.query(StepTab)
+        name = self.query_one(".name")
+        needed = sum(cell_len(tab.label) + 2 for tab in tabs) + (13 if name.display else 0)
+        for tab in tabs:
+            put(tab, tab.label if needed <= event.size.width else tab.short)
 
     def tell(
         self, device: str | None, task: str, languages: tuple[str, ...], remaining: int | None, of: int

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from textual.message import Message
 
+from advisor.language import _
 from advisor.tui.messages import BuildDone, BuildFailed, BuildPlanned, BuildProgress
 from advisor.tui.state import Built, Problem
 from advisor.tui.work.calibrating import in_words
@@ -113,10 +114,15 @@ def find_built(folder: Path) -> Built | None:
 def _guarded(run: Callable[[], Message], stop: Stop, post: Post) -> None:
     from advisor.errors import AdvisorError
     from profiles.errors import ProfilesError
-    from quantize.errors import QuantizeError
+    from quantize.errors import HubError, QuantizeError
 
     try:
         answer = run()
     except (AdvisorError, ProfilesError, QuantizeError, OSError) as error:
-        answer = BuildFailed(None if stop.stopped else Problem(in_words(error)))
+        words = in_words(error)
+        if isinstance(error, HubError):
+            words += "\n" + _(
+                "Try again later: a download goes on where it ended. Or f takes a file or folder that is here."
+            )
+        answer = BuildFailed(None if stop.stopped else Problem(words))
     post(answer)

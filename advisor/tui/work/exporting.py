@@ -189,7 +189,10 @@ def write_here(pinned: Pinned, ways: Sequence[str], folder: Path, replace: bool,
             signature_path(path).unlink(missing_ok=True)  # of the manifest that was here
             write_whole(path, pinned.content)
             paths.insert(0, path)
-    except (AdvisorError, OSError) as error:
+    except AdvisorError as error:
         post(ExportsWritten((), Problem(in_words(error)), in_the_way=isinstance(error, InvalidInputError)))
+        return
+    except OSError as error:
+        post(ExportsWritten((), Problem(f"{in_words(error)}. " + _("o takes another folder."))))
         return
     post(ExportsWritten(tuple(paths)))

@@ -26,8 +26,7 @@ def probe_here(
     candidate: Candidate, target: Target, workload: Workload, stop: Stop, strict: bool, post: Post
 ) -> None:
     """As `slm-advisor recommend --confirm` does it."""
-    from advisor.confirm import Failure
-    from advisor.probe_candidate import probe_candidate
+    from advisor.probe_candidate import probe_once
     from advisor.trial import trial_of_probe
 
     def report(text: str) -> None:
@@ -38,7 +37,7 @@ def probe_here(
         post(TrialSample("tg", rate))
 
     def run() -> Message:
-        found = probe_candidate(
+        found = probe_once(
             candidate,
             target,
             workload,
@@ -47,8 +46,6 @@ def probe_here(
             new_engine=stop.engine,
             sampled=sampled,
         )
-        if isinstance(found, Failure):
-            return TrialFailed(Problem(translated(found.reason)), noisy="busy" in found.reason)
         return TrialDone(trial_of_probe(candidate, found, kept=strict))
 
     _guarded(run, stop, _uses_card(candidate), post)
@@ -89,6 +86,8 @@ def progress_in_words(progress: Progress) -> str:
         repetition=progress.repetition,
         repetitions=progress.repetitions,
     )
+    if progress.round > 1:
+        words += _(", again (round {round})").format(round=progress.round)
     if progress.left_s is not None:
         words += _(", {seconds:.0f} s left").format(seconds=progress.left_s)
     return words

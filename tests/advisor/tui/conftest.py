@@ -90,6 +90,9 @@ def code(request: pytest.FixtureRequest) -> str:
 in_both = pytest.mark.parametrize("code", ["en", "ja"])
 """For a path that is gone in Japanese by every run of the tests."""
 
+in_english = pytest.mark.parametrize("code", ["en"])
+"""For what is no path, and the same in every language."""
+
 NO_ENGINE = (
     "The engine is not installed. In a terminal: slm-advisor engine install (it builds llama.cpp for this machine), "
     "then start again."

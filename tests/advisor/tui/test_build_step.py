@@ -29,6 +29,7 @@ from tests.advisor.tui.conftest import (
     choose,
     fixed_part,
     in_both,
+    in_english,
     reads,
     said,
     shown,
@@ -95,6 +96,25 @@ async def test_the_step_begins_with_a_choice_of_the_source(wizard: Open) -> None
         assert screen._stop is None
 
 
+@in_english
+async def test_stop_is_offered_while_something_runs(wizard: Open) -> None:
+    """Otherwise escape goes a step back, and the footer does not name it."""
+    app = wizard()
+    async with app.run_test(**ROOM) as pilot:
+        screen = await build_step(pilot)
+        assert "esc Stop" not in shown(pilot)
+        stop = screen._begin("building …")
+        screen.show()
+        await pilot.pause()
+        assert "esc Stop" in shown(pilot)
+        await pilot.press("escape")
+        assert stop.stopped
+        assert app.step == "build"
+        screen._end("")
+        await pilot.press("escape")
+        assert app.step == "try"
+
+
 async def test_without_an_engine_the_way_to_one_is_shown(
     wizard: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +142,13 @@ async def test_a_hub_out_of_reach_is_said_in_the_words_of_the_command_line(
         screen = await build_step(pilot)
         await pilot.press("h")
         await until(pilot, lambda: screen._stop is None and "127.0.0.1" in screen._words, 60)
-        assert screen._words == translated(words)
+        assert screen._words.startswith(translated(words))
+        assert (
+            said(
+                "Try again later: a download goes on where it ended. Or f takes a file or folder that is here."
+            )
+            in screen._words
+        )
         assert screen.check_action("file", ())
 
 

@@ -11,16 +11,29 @@ from typing import Any
 import msgspec
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from advisor.calibration_lab import Step
 from advisor.errors import AdvisorError, NotEnoughEvidenceError
 from advisor.sentences import translated
+from advisor.tui.screens.choose_file import ChooseFile
 from profiles.calibration import Calibration
 from profiles.device import Device
 from profiles.engine.installed import installed_engine
 from profiles.fingerprint import fingerprint
 from tests.advisor.calibrations import CALIBRATION
-from tests.advisor.tui.conftest import NO_ENGINE, Open, answered, paste, reads, said, shown, take, until
+from tests.advisor.tui.conftest import (
+    NO_ENGINE,
+    Open,
+    answered,
+    in_english,
+    paste,
+    reads,
+    said,
+    shown,
+    take,
+    until,
+)
 
 
 async def test_the_facts_have_sources_and_the_missing_ones_reasons(wizard: Open) -> None:
@@ -45,6 +58,51 @@ async def test_a_device_of_the_library_is_found_while_typing(wizard: Open) -> No
         await until(pilot, lambda: app.found is not None and app.found.device.name == "Google Pixel 9 Pro")
         await answered(pilot)
         assert "Google Pixel 9 Pro" in shown(pilot)
+
+
+async def test_each_amount_of_memory_is_a_line_of_its_own(wizard: Open) -> None:
+    """Who chooses a Raspberry Pi 5 from the list says with how much memory; a size that is typed leaves one line."""
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("c", *"raspberry pi 5")
+        await pilot.pause()
+        lines = [line.split() for line in shown(pilot).splitlines() if "Raspberry Pi 5" in line]
+        assert [line[line.index("GB") - 1] for line in lines] == ["2", "4", "8", "16"]
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: app.found is not None and app.found.device.memory.total_bytes == 8 * 2**30)
+        await pilot.press("c", *"pi 5 16gb", "enter")
+        await until(
+            pilot, lambda: app.found is not None and app.found.device.memory.total_bytes == 16 * 2**30
+        )
+
+
+@in_english
+async def test_a_misspelt_name_is_answered_while_it_is_typed(wizard: Open) -> None:
+    """Names spelt like it are listed, and can be taken."""
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("c", *"rasbery pi 5")
+        await pilot.pause()
+        assert "Raspberry Pi 5" in shown(pilot)
+        assert "These are spelt like it" in shown(pilot)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.found is not None and "Raspberry Pi" in (app.found.device.name or ""))
+
+
+@in_english
+async def test_what_was_wrong_with_another_device_is_said_once(wizard: Open) -> None:
+    """The device before stays, and so do its answers on the next step."""
+    app = wizard()
+    async with app.run_test(size=(80, 30)) as pilot:
+        await answered(pilot)
+        await pilot.press("c", *"Rasberry Pi 55", "enter")
+        await until(pilot, lambda: app.problem is not None)
+        await pilot.press("2")
+        await pilot.pause()
+        assert "Rasberry" not in shown(pilot)
+        assert "models remain" in shown(pilot)
 
 
 async def test_a_name_the_library_lacks_is_answered_with_those_near_it(wizard: Open) -> None:
@@ -228,3 +286,34 @@ async def test_this_machine_is_a_key_away(wizard: Open) -> None:
         await until(pilot, lambda: reads(pilot, f"· {said('this machine')}"))
         assert app.found is not None
         assert app.found.here
+
+
+@pytest.mark.parametrize(
+    "typed", ["~nobody-here/x", "x" * 5000, "/root/\0/x", "/proc/1/root/x", "///", "ラズ/"]
+)
+async def test_whatever_is_pasted_for_a_path_is_answered(typed: str, wizard: Open) -> None:
+    """What is no path, or leads nowhere, ends nothing."""
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("f")
+        await pilot.pause()
+        app.screen.query_one(Input).value = typed
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, ChooseFile)
+        assert app.is_running
+
+
+@in_english
+async def test_a_link_to_a_file_that_is_gone_is_not_offered(wizard: Open, tmp_path: Path) -> None:
+    """As a cache that was cleared leaves them; a folder with nothing to choose says so."""
+    folder = tmp_path / "cleared"
+    folder.mkdir()
+    (folder / "gone.json").symlink_to(tmp_path / "nowhere")
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("f", *f"{folder}/")
+        await until(pilot, lambda: "nothing in this folder to choose" in shown(pilot))
+        assert "gone.json" not in shown(pilot)

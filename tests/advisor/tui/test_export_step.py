@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from advisor.catalog import Model
 from advisor.manifest import FILE_NAME, read_manifest
@@ -19,6 +20,7 @@ from tests.advisor.tui.conftest import (
     choose,
     fixed_part,
     in_both,
+    in_english,
     reads,
     said,
     shown,
@@ -84,6 +86,8 @@ async def test_each_way_is_shown_and_copied(wizard: Open, built: Path) -> None:
         await pilot.press("c")
         assert screen._pinned is not None
         assert app.clipboard == screen._pinned.content.decode()
+        assert '"schema_version"' in app.clipboard
+        assert str(screen.query_one("#content", Static).content).endswith(app.clipboard)
         for words in ("exec llama-server", "PARAMETER num_ctx", "lms load", "LLAMA_ARG_MODEL"):
             await pilot.press("down", "c")
             await pilot.pause()
@@ -137,6 +141,49 @@ async def test_a_file_that_is_here_is_found_and_exported(
     assert pinned.file is not None
     assert pinned.file.sha256 == sha256_of(smollm2)
     assert f"FROM ./{smollm2.name}" in (tmp_path / "Modelfile").read_text()
+
+
+@in_english
+async def test_nothing_is_written_into_a_cache(
+    wizard: Open,
+    as_the_file_is: tuple[Model, ...],
+    smollm2: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file in the Hub's cache stays alone there: what belongs beside it goes to the working folder, as is said."""
+    cache = tmp_path / "hub"
+    snapshot = cache / "models--HuggingFaceTB--SmolLM2-135M-Instruct-GGUF" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / smollm2.name).symlink_to(smollm2)
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    async with wizard(models=as_the_file_is).run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        await until(pilot, lambda: screen._pinned is not None and screen._pinned.file is not None)
+        assert "needs the model file beside it" in screen._words
+        await pilot.press("a")
+        await until(pilot, lambda: "Written" in screen._words)
+    assert [path.name for path in snapshot.iterdir()] == [smollm2.name]
+    assert "FROM ./" in (tmp_path / "Modelfile").read_text()
+    assert (tmp_path / FILE_NAME).exists()
+
+
+@in_english
+async def test_a_folder_that_cannot_be_written_to_is_named(
+    wizard: Open, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what the system says, and the key that takes another one."""
+    import advisor.export
+
+    def full(path: Path, _content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(advisor.export, "write_whole", full)
+    async with wizard().run_test(**ROOM) as pilot:
+        screen = await export_step(pilot)
+        await pilot.press("a")
+        await until(pilot, lambda: "No space left on device" in screen._words)
+        assert "o takes another folder" in screen._words
 
 
 async def test_a_file_of_the_users_own_choice_must_be_the_chosen_deployment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.advisor.tui.conftest import (
     answered,
     fixed_part,
     in_both,
+    in_english,
     paste,
     reads,
     said,
@@ -178,12 +180,69 @@ async def test_the_palette_has_every_action_of_the_screen(wizard: Open) -> None:
         await pilot.press("3")
         screen = app.screen
         titles = {command.title for command in app.get_system_commands(screen)}
-        actions = ("Filter", "Compare", "Plot", "Out", "Mark", "Sort", "Help", "Quit")
+        actions = ("Find", "Compare", "Plot", "Out", "Mark", "Sort", "Help", "Quit")
         assert {*map(said, actions), said("Go to {step}", step=said("Device"))} <= titles
         await pilot.press("ctrl+p")
         await paste(pilot, said("Go to {step}", step=said("Need")).lower())
         await pilot.press("enter")
         await until(pilot, lambda: app.step == "need")
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.id)
+async def test_a_small_terminal_shows_where_one_is_and_what_matters(step: Step, wizard: Open) -> None:
+    """At 40×10 the present step has its title, the others their numbers; facts are whole words."""
+    async with wizard().run_test(size=(40, 10)) as pilot:
+        await answered(pilot)
+        number = STEPS.index(step) + 1
+        await pilot.press(str(number))
+        await pilot.pause()
+        bar = shown(pilot).splitlines()[0].split()
+        rest = [str(each) for each in range(1, 7) if each != number]
+        assert bar == [*rest[: number - 1], f"▸{number}", said(step.title), *rest[number - 1 :]]
+        if step.id == "device":
+            assert "Cortex-A76" in shown(pilot)
+
+
+async def test_the_footer_of_every_step_has_room_for_its_keys(wizard: Open) -> None:
+    """At 80 columns the last key, help, is read with its word, and the palette after it."""
+    async with wizard().run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        for number in range(1, 7):
+            await pilot.press(str(number))
+            await pilot.pause()
+            last = rf"\? {said('Help')} *▏ ?\^p {said('All')}$"
+            assert re.search(last, shown(pilot).splitlines()[-1])
+
+
+@in_english
+async def test_a_dialog_names_its_help(wizard: Open) -> None:
+    """F1, which a field does not take for a letter."""
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("c")
+        await pilot.pause()
+        assert "F1 Help" in shown(pilot)
+        await pilot.press("f1")
+        await until(pilot, lambda: "Type any part of a name" in shown(pilot))
+
+
+async def test_the_keys_of_textual_itself_are_not_listed(wizard: Open) -> None:
+    """Neither help nor palette is filled with scrolling and editing, in a step, in a dialog or in a field."""
+    app = wizard()
+    async with app.run_test(size=(80, 60)) as pilot:
+        await answered(pilot)
+        for keys in (("6",), ("1", "c"), ("3", "enter")):
+            await pilot.press(*keys)
+            await pilot.pause()
+            titles = {command.title for command in app.get_system_commands(app.screen)}
+            assert not titles & {"Scroll Up", "Page Down", "Last", "Select", "Submit", "Move cursor left"}
+            await pilot.press("f1")
+            await pilot.pause()
+            assert isinstance(app.screen, HelpScreen)
+            assert "cursor" not in shown(pilot)
+            assert "Scroll" not in shown(pilot)
+            await pilot.press("escape", "escape")
 
 
 async def test_the_language_changes_on_the_spot(code: str, wizard: Open) -> None:

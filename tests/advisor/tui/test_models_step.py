@@ -17,6 +17,7 @@ from tests.advisor.tui.conftest import (
     Open,
     answered,
     fixed_part,
+    in_english,
     paste,
     reads,
     said,
@@ -228,3 +229,29 @@ def test_a_speed_is_short_enough_for_its_column() -> None:
 def test_a_wizard_has_no_list_before_there_is_a_device() -> None:
     """Nothing is ranked for a device that is not known yet."""
     assert Wizard().ranking is None
+
+
+@pytest.mark.parametrize("away", ["3", "5"])
+async def test_a_terminal_that_is_made_wide_shows_the_plot(away: str, wizard: Open) -> None:
+    """On the list, and while another step was looked at."""
+    async with wizard().run_test(size=(80, 24)) as pilot:
+        await answered(pilot)
+        await pilot.press("3", away)
+        await pilot.pause()
+        await pilot.resize_terminal(140, 40)
+        await pilot.press("3")
+        await until(pilot, lambda: pilot.app.screen.query(Front))
+
+
+@in_english
+async def test_what_wraps_in_a_comparison_stands_below_itself(wizard: Open) -> None:
+    """The mark of the best has a column of its own."""
+    app = wizard()
+    async with app.run_test(size=(80, 40)) as pilot:
+        await answered(pilot)
+        await pilot.press("3", "space", "down", "space", "down", "space", "c")
+        await pilot.pause()
+        lines = shown(pilot).splitlines()
+        (first,) = [number for number, line in enumerate(lines) if "│ known" in line]
+        at = lines[first + 1].index("sheets")
+        assert lines[first][at:].startswith("from data")

@@ -10,19 +10,27 @@ from typing import Any
 
 import msgspec
 import pytest
+from textual.containers import VerticalScroll
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from advisor.catalog import Model
 from advisor.local_files import files_of
 from advisor.sentences import translated
 from advisor.tui.screens.talk import TalkScreen
 from advisor.tui.screens.trial import TrialScreen
+from advisor.tui.work.trying import progress_in_words
+from profiles.engine.installed import InstalledEngine
+from profiles.engine.protocol import EngineFailure
+from profiles.engine.stop import Stop
+from profiles.errors import EngineError, NoisyError
+from profiles.throughput import Progress, ThroughputTest
 from tests.advisor.tui.conftest import (
     NO_ENGINE,
     Open,
     choose,
     fixed_part,
+    in_english,
     reads,
     said,
     shown,
@@ -55,6 +63,68 @@ async def test_a_device_that_is_elsewhere_cannot_be_tried(wizard: Open) -> None:
         await pilot.pause()
         assert screen._stop is None
         assert not reads(pilot, said("starting …"))
+
+
+@in_english
+async def test_the_keys_of_the_step_are_those_that_do_something(wizard: Open) -> None:
+    """Stop is offered while something runs, a trial only on this machine; escape goes back otherwise."""
+    app = wizard(device=None)
+    async with app.run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m", "4")
+        screen = app.screen
+        assert isinstance(screen, TrialScreen)
+        assert "p Probe" in shown(pilot)
+        assert "esc Stop" not in shown(pilot)
+        screen._stop = Stop()
+        screen.show()
+        await pilot.pause()
+        assert "esc Stop" in shown(pilot)
+        assert "p Probe" not in shown(pilot)
+        await pilot.press("escape")
+        assert screen._stop.stopped
+        assert app.step == "try"
+        screen._end("")
+        await pilot.press("escape")
+        assert app.step == "models"
+    app = wizard()
+    async with app.run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m", "4")
+        assert "p Probe" not in shown(pilot)
+
+
+@in_english
+async def test_a_busy_machine_is_probed_all_the_same_on_request(
+    wizard: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal for noise offers u, which probes without keeping anything; a crash of the engine does not."""
+    engine = InstalledEngine(version="0.3.36", folder="/nowhere", digest="1a2b3c4d")
+    monkeypatch.setattr("profiles.engine.installed.installed_engine", lambda: engine)
+    asked: list[bool] = []
+
+    def probe_once(*_given: object, strict: bool, **_options: object) -> None:
+        asked.append(strict)
+        if strict:
+            raise NoisyError("tg256 cannot be measured now: other programs took 0.3 of 2 CPUs")
+        raise EngineError("the engine ended itself", EngineFailure("crashed", "it aborted"))
+
+    monkeypatch.setattr("advisor.probe_candidate.probe_once", probe_once)
+    async with wizard(device=None).run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m", "4")
+        await pilot.press("p")
+        await until(pilot, lambda: "u measures all the same" in shown(pilot))
+        await pilot.press("u")
+        await until(pilot, lambda: "the engine ended itself. Nothing else is lost" in shown(pilot))
+        assert asked == [True, False]
+        assert "u Measure anyway" not in shown(pilot)
+
+
+def test_a_repeated_round_of_a_bench_says_so() -> None:
+    """Repetitions that begin again are no mystery."""
+    test = ThroughputTest(n_prompt=512, n_gen=0)
+    progress = Progress(
+        phase="running", test=test, test_number=1, tests=2, repetition=1, repetitions=5, round=2
+    )
+    assert progress_in_words(progress) == "test 1 of 2: pp512, repetition 1 of 5, again (round 2)"
 
 
 async def test_without_an_engine_the_way_to_one_is_shown(
@@ -148,6 +218,31 @@ def test_a_conversation_that_memory_is_too_small_for_is_refused_before_it_is_loa
     assert ended.problem is not None
     assert "beside the weights, and 20.0 MB is free; close other programs" in ended.problem.message
     assert not any(isinstance(message, ChatReady) for message in posted)
+
+
+@in_english
+async def test_a_conversation_with_another_file_is_not_held_against_the_prediction(
+    wizard: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a file that has the name of the chosen deployment has its predicted speed; what was said can be scrolled."""
+    monkeypatch.setattr("advisor.tui.work.chatting.Talker.run", lambda _talker: None)
+    app = wizard()
+    async with app.run_test(**ROOM) as pilot:
+        await choose(pilot, "smollm2-135m", "4")
+        assert app.ranking is not None
+        candidate = app.ranking.candidate(str(app.chosen))
+        assert candidate is not None
+        for name, said in ((f"SmolLM2-135M-Instruct-{candidate.variant.quant}", True), ("other-Q4_0", False)):
+            await app.push_screen(TalkScreen(tmp_path / f"{name}.gguf", candidate))
+            await pilot.pause()
+            assert ("predicted: " in shown(pilot)) is said
+            await pilot.press("escape")
+        screen = TalkScreen(tmp_path / "other.gguf", candidate)
+        await app.push_screen(screen)
+        scroll = screen.query_one(VerticalScroll)
+        await scroll.mount(Static("\n".join(f"line {number}" for number in range(200)), classes="said"))
+        await pilot.press("pagedown", "pagedown", "pageup")
+        assert scroll.scroll_y > 0
 
 
 @pytest.mark.engine
