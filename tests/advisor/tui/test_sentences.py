@@ -330,10 +330,11 @@ async def test_what_is_missing_of_a_device_is_said_in_japanese(wizard: Open) -> 
         await until(pilot, lambda: "実機に聞かないと分かりません" in shown(pilot))
 
 
+@pytest.mark.parametrize("code", ["ja"])
 async def test_a_broken_device_file_is_explained_in_japanese(wizard: Open, tmp_path: Path) -> None:
     """With the path of the field as it is written there."""
     file = tmp_path / "broken.json"
     file.write_text('{"memory": {"totl_bytes": 8}}')
-    async with wizard(device=str(file), code="ja").run_test(size=(140, 40)) as pilot:
+    async with wizard(device=str(file)).run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: "memory.totl_bytes: そのような項目はありません" in shown(pilot))
         assert "「total_bytes」のことですか?" in shown(pilot)

@@ -34,9 +34,10 @@ SIZES = {"80x24": (80, 24), "140x40": (140, 40)}
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("step", ["device", "need", "models", "try", "build", "export"])
 def test_a_step_looks_as_it_did(
-    step: str, size: str, wizard: Open, snap_compare: Callable[..., bool]
+    step: str, size: str, wizard: Open, snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step, in each language, at each size."""
+    monkeypatch.setattr("advisor.pin.now", lambda: "2026-01-01T00:00:00Z")
 
     async def ready(pilot: Pilot[Any]) -> None:
         await answered(pilot)
