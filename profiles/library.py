@@ -158,9 +158,7 @@ def match(name: str) -> tuple[list[Entry], Name, str | None] | None:
         return [exact], whole, None
     spelt, _space, last = name.strip().rpartition(" ")
     exact, sizes = library.by_name.get(spelt.lower()), read_name(last).sizes_gb
-    if (
-        exact is not None and sizes and sizes[0] in exact.sizes_gb
-    ):  # an entry's own name and a size it is sold with
+    if exact is not None and sizes and sizes[0] in exact.sizes_gb:  # its own name and a size it is sold with
         return [exact], msgspec.structs.replace(whole, sizes_gb=sizes), None
     if whole.key in library.by_key:
         entry, note = _choose(name, library.by_key[whole.key], whole)

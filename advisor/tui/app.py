@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -117,6 +118,15 @@ class Wizard(App[None]):
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 with contextlib.suppress(NotImplementedError):  # Windows has no such handlers
                     loop.add_signal_handler(number, self.exit, None, 128 + number)
+
+    def _fatal_error(self) -> None:
+        """What the command line says of a bug: Textual would show each variable, the environment's among them."""
+        if os.environ.get("SLM_ADVISOR_DEBUG"):
+            super()._fatal_error()
+            return
+        error = self._exception
+        words = _("slm-advisor: internal error: {error} (SLM_ADVISOR_DEBUG=1 shows where)")
+        self.panic(Text(words.format(error=f"{type(error).__name__}: {error}")))
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):

@@ -127,6 +127,9 @@ class ModelsScreen(StepScreen):
 
             self.app.push_screen(WhyScreen(event.row, ranking))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (action in ("mark", "compare") and self._others.display)
+
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_row)  # a wide terminal has the plot too
 
@@ -154,7 +157,7 @@ class ModelsScreen(StepScreen):
             self.run_worker(self.wizard.action_go(-1))
 
     def action_mark(self) -> None:
-        if not self._others.display and not self._models.toggle_mark(MOST_COMPARED):
+        if not self._models.toggle_mark(MOST_COMPARED):
             self.notify(_("Three can be compared: take a mark away first."), severity="warning")
 
     def action_compare(self) -> None:
@@ -180,8 +183,10 @@ class ModelsScreen(StepScreen):
         others = not self._others.display
         self._others.display, self._models.display = others, not others
         self.query_one("#empty").display = not others and not self._models.rows
+        self.query_one("#legend").display = not others  # of the columns that the others have not
         self._show_row()
         self._focus_table()
+        self.refresh_bindings()
 
     def _focus_table(self) -> None:
         (self._others if self._others.display else self._models).focus()

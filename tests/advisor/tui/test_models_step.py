@@ -123,6 +123,9 @@ async def test_what_is_left_out_says_why_and_what_would_help(wizard: Open) -> No
         await pilot.press("x")
         await pilot.pause()
         assert "gemma-3-27b-it" in shown(pilot)
+        # They cannot be compared, and have no speed whose evidence a legend could explain.
+        for words in ("Mark", "Compare", "* on the front"):
+            assert not reads(pilot, said(words))
         assert reads(pilot, fixed_part("may generate only {available} tokens/s, and {needed} are asked for"))
         await pilot.press("slash")
         await paste(pilot, "llama-3.1")

@@ -229,6 +229,29 @@ def test_an_unknown_device_is_said_on_the_first_screen(terminal: list[Terminal],
     assert screen.exit_code() == 0
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_bug_is_said_in_a_line_and_shows_no_variables(
+    debug: bool, terminal: list[Terminal], tmp_path: Path
+) -> None:
+    """As the command line has it; the environment, with whatever secrets are in it, is not printed."""
+    code = "from advisor import tui; from advisor.tui.app import Wizard; "
+    code += "Wizard.action_theme = lambda self, secret='hunter2': 1 / 0; raise SystemExit(tui.run())"
+    one = Terminal(
+        f"{shlex.quote(sys.executable)} -P -c {shlex.quote(code)}",
+        tmp_path,
+        width=120,
+        height=50,
+        SLM_ADVISOR_DEBUG="1" if debug else "",
+    )
+    terminal.append(one)
+    one.until("1 Device")
+    one.press("C-t")
+    assert one.exit_code() == 1
+    shown = one.until("ZeroDivisionError: division by zero")
+    assert ("hunter2" in shown) is debug
+    assert ("SLM_ADVISOR_DEBUG=1 shows where" in shown) is not debug
+
+
 @pytest.mark.parametrize("arguments", [(), ("tui",)])
 def test_without_a_terminal_it_says_how_to_go_on(arguments: tuple[str, ...]) -> None:
     """Help, or what to run instead, on stderr; exit code 2, as without a wizard."""
