@@ -316,9 +316,8 @@ async def test_a_disk_that_fills_during_a_build_is_named_and_left_as_it_was(
     pytest.importorskip("llama_cpp")
     folder = disk("900m")
     model = next(each for each in few if each.name == "SmolLM2-135M-Instruct")
-    at_q8_0 = msgspec.structs.replace(
-        model, variants=(model.variant("Q8_0"),)
-    )  # made without a minute's imatrix
+    # Made without a minute's imatrix; the other one is what it is made from.
+    at_q8_0 = msgspec.structs.replace(model, variants=(model.variant("F16"), model.variant("Q8_0")))
     async with wizard(models=(at_q8_0,)).run_test(**ROOM) as pilot:
         screen = await build_step(pilot)
         await take(pilot, "o", folder)
@@ -350,7 +349,9 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
         await take(pilot, "f", smollm2_f16)
         await until(pilot, lambda: screen._plan is not None, 60)
         assert screen._plan is not None
-        assert said("the build") in (screen._plan.obstacle or "")
-        assert fixed_part(NO_ROOM) in (screen._plan.obstacle or "")
+        obstacle = translated(screen._plan.obstacle or "")
+        assert said("the build") in obstacle
+        assert fixed_part(NO_ROOM) in obstacle
+        assert reads(pilot, obstacle)
         assert not screen.check_action("start", ())
         assert left(small_disk) == []
