@@ -23,6 +23,7 @@ from profiles.engine.fit import (
     emitted_by,
     engine_features,
     gpu_backends,
+    has_tiles,
     older_than_required,
     suits,
     unused_features,
@@ -215,6 +216,13 @@ def build_checks(
 
 
 def _processor(device: Device, tools: Toolchain, version: EngineVersion) -> Check:
+    if has_tiles(version):
+        return Check(
+            name="processor",
+            state="improve",
+            detail="built with kernels for AMX, which abort or compute wrongly for some models",
+            advice=_INSTALL,
+        )
     unused = unused_features(device, version)
     compiled = engine_features(version).get("CPU", {})
     used = ", ".join(name for name in FEATURES.values() if name in compiled)

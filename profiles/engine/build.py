@@ -5,9 +5,10 @@ easily: pip keeps a wheel it built before and takes it whatever CMAKE_ARGS say n
 environment with SOURCE_DATE_EPOCH set turns off the processor's own instructions, so they are asked for by name;
 and one compiler a core can need more memory than a small board has, so the number of jobs is set.
 
-For a processor with AMX gcc must be told to keep what it takes for dead stores: the intrinsic that loads the
-configuration of the tiles reads 64 bytes and says to the compiler that it reads 8, so the rest is left out and the
-first use of a tile ends the engine with SIGILL (gcc 12's amxtileintrin.h; llama.cpp's pull request 26954).
+AMX is left out: the kernels for it in llama-cpp-python 0.3.36 abort on deepseek2 and bailingmoe3, give gemma3n values
+that are not finite, and, compiled by gcc 12, end each prompt with SIGILL (its amxtileintrin.h lets the compiler drop
+most of a tile's configuration; llama.cpp's pull request 26954). A compiler that is told not to define __AMX_INT8__
+leaves these kernels out and takes the AVX-512 ones.
 """
 
 from __future__ import annotations
@@ -103,15 +104,18 @@ def _plan(device: Device, tools: Toolchain, backend: BuildBackend, replaces: boo
     effort = EFFORT[backend]
     jobs = tools.jobs or _jobs(device, effort.job_bytes)
     slowness = SLOWNESS.get(device.class_ or "", 1.0)
+    tiles = any(name.startswith("amx_") for name in device.cpu.isa or ())
     low, high = (1 + options.times * minutes * slowness / jobs for minutes in effort.core_minutes)
     cmake_args = (
         "-DGGML_NATIVE=ON",  # else SOURCE_DATE_EPOCH in the environment would make a generic build
         "-DLLAVA_BUILD=OFF",  # images are not used here, and leaving them out halves the build
         *options.cmake_args,
-        *_compiler_flags(device, tools, backend),
+        *(f"-DCMAKE_{language}_FLAGS_INIT=-U__AMX_INT8__" for language in (("C", "CXX") if tiles else ())),
         *shlex.split(tools.cmake_args),  # the user's own come last and win
     )
     reasons = list(options.reasons)
+    if tiles:
+        reasons.append("without AMX, whose kernels in llama.cpp abort or compute wrongly for some models")
     threads = device.cpu.usable_threads
     if threads is not None and jobs < threads and tools.jobs is None:
         reasons.append(f"{jobs} of {threads} compilers at once: each needs {effort.job_bytes / 1e9:g} GB")
@@ -131,12 +135,6 @@ def _plan(device: Device, tools: Toolchain, backend: BuildBackend, replaces: boo
         minutes=(low, high),
         disk_bytes=effort.disk_bytes,
     )
-
-
-def _compiler_flags(device: Device, tools: Toolchain, backend: BuildBackend) -> tuple[str, ...]:
-    tiles = any(name.startswith("amx_") for name in device.cpu.isa or ())
-    by_gcc = tools.compiler is not None and tools.compiler.family == "gcc" and backend != "sycl"
-    return ("-DCMAKE_CXX_FLAGS_INIT=-fno-dse",) if tiles and by_gcc else ()
 
 
 def _jobs(device: Device, job_bytes: int) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-# Device.cpu.isa -> the engine's word for having been compiled with it. What is not here (sse4_2, amx_tile, sve2,
-# sme without KleidiAI) has no kernel of its own, or the engine does not report it.
+# Device.cpu.isa -> the engine's word for having been compiled with it. What is not here (sse4_2, amx_tile, sve2, sme
+# without KleidiAI) has no kernel of its own, or the engine does not report it; amx_int8 is not wanted (build.py).
 # Source: llama.cpp, ggml_backend_cpu_get_features.
 FEATURES = {
     "sse3": "SSE3",
@@ -24,7 +24,6 @@ FEATURES = {
     "avx512_vbmi": "AVX512_VBMI",
     "avx512_vnni": "AVX512_VNNI",
     "avx512_bf16": "AVX512_BF16",
-    "amx_int8": "AMX_INT8",
     "neon": "NEON",
     "dotprod": "DOTPROD",
     "fp16": "FP16_VA",
@@ -37,7 +36,7 @@ FEATURES = {
 # compiler that builds llama.cpp. Source: clang's AVX_VNNI, the commit with its release note (llvm-project 756f597);
 # the others general knowledge, unverified.
 COMPILER_SINCE: dict[str, dict[str, int]] = {
-    "gcc": {"AVX512_BF16": 10, "MATMUL_INT8": 10, "AVX_VNNI": 11, "AMX_INT8": 11},
+    "gcc": {"AVX512_BF16": 10, "MATMUL_INT8": 10, "AVX_VNNI": 11},
     "clang": {"AVX_VNNI": 12},
 }
 

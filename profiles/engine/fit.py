@@ -38,6 +38,11 @@ def unused_features(device: Device, version: EngineVersion) -> tuple[str, ...] |
     return tuple(name for name in offered if name not in compiled)
 
 
+def has_tiles(version: EngineVersion) -> bool:
+    """Whether the build has the kernels for AMX, which are not to be relied on (build.py says why)."""
+    return "AMX_INT8" in engine_features(version).get("CPU", {})
+
+
 def emitted_by(compiler: Compiler | None, feature: str) -> bool:
     """Whether a compiler knows the instructions of a kernel feature; one that is not known is given the credit."""
     if compiler is None:
@@ -69,7 +74,7 @@ def suits(
     """Whether building by `plan` would gain nothing over the engine that is there."""
     if plan.backend != "cpu" and plan.backend not in compiled_backends(engine):
         return False
-    if older_than_required(version.package):
+    if older_than_required(version.package) or has_tiles(version):
         return False
     return not any(emitted_by(compiler, feature) for feature in unused_features(device, version) or ())
 

@@ -21,6 +21,7 @@ from advisor.cli.schema import schema_of
 from advisor.doctor import Check, build_checks
 from profiles.device import Accelerator, Cpu, Device, Platform
 from profiles.engine.build import plan_build
+from profiles.engine.fit import suits
 from profiles.engine.installed import InstalledEngine
 from profiles.engine.protocol import EngineDevice, EngineVersion
 from profiles.engine.toolchain import Compiler, Python, Toolchain
@@ -288,6 +289,19 @@ def test_a_build_for_any_processor_is_said_with_what_it_leaves_unused(tmp_path: 
     found = checks(tmp_path, EngineVersion("0.3.36", features="CPU : AVX = 1 |"))
     assert (found["processor"].state, found["threads"].state) == ("improve", "improve")
     assert "AVX2" in found["processor"].detail
+
+
+def test_a_build_with_kernels_for_tiles_is_to_be_replaced(tmp_path: Path) -> None:
+    """They abort, or compute wrongly, for some models."""
+    version = EngineVersion("0.3.36", features=CPU_LINE + " AMX_INT8 = 1 |")
+    found = checks(tmp_path, version)["processor"]
+    assert (found.state, found.advice) == ("improve", "slm-advisor engine install")
+    assert "AMX" in found.detail
+    installed = InstalledEngine(version="0.3.36", folder=str(tmp_path), digest="0")
+    device, tools = Device(cpu=Cpu(isa=("avx", "avx2"))), Toolchain(python=Python(executable="python"))
+    assert not suits(plan_build(device, tools), device, version, installed, None)
+    plain = EngineVersion("0.3.36", features=CPU_LINE)
+    assert suits(plan_build(device, tools), device, plain, installed, None)
 
 
 @pytest.mark.slow
