@@ -298,7 +298,10 @@ def test_a_build_with_kernels_for_tiles_is_to_be_replaced(tmp_path: Path) -> Non
     assert (found.state, found.advice) == ("improve", "slm-advisor engine install")
     assert "AMX" in found.detail
     installed = InstalledEngine(version="0.3.36", folder=str(tmp_path), digest="0")
-    device, tools = Device(cpu=Cpu(isa=("avx", "avx2"))), Toolchain(python=Python(executable="python"))
+    device, tools = (
+        Device(cpu=Cpu(isa=("avx", "avx2"))),
+        Toolchain(python=Python(executable="python", pip=("pip",))),
+    )
     assert not suits(plan_build(device, tools), device, version, installed, None)
     plain = EngineVersion("0.3.36", features=CPU_LINE)
     assert suits(plan_build(device, tools), device, plain, installed, None)
