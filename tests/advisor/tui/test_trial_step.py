@@ -179,7 +179,8 @@ async def test_a_conversation_streams_and_outlives_an_interruption(wizard: Open,
         await until(pilot, lambda: reads(pilot, fixed_part(READY)), 60)
         await pilot.press(*"Write a long story.", "enter")
         await until(pilot, lambda: reads(pilot, said(ANSWERS).partition("{")[0]), 60)
-        assert reads(pilot, said("predicted: {value} tokens/s ({low} to {high})").partition("{")[0])
+        # The file is Q4_1, and another quantization is recommended: its prediction says nothing of this one.
+        assert not reads(pilot, said("predicted: {value} tokens/s ({low} to {high})").partition("{")[0])
         await pilot.press("escape")
         screen = pilot.app.screen
         assert isinstance(screen, TalkScreen)
