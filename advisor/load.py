@@ -79,18 +79,10 @@ def make_load(
 ) -> Load:
     """A load from the bytes a token reads, those of the output head, and those a long prompt reads."""
     blocks = _blocks(arch, type_k, type_v)
-    head_weights = float(arch.n_embd * arch.n_vocab)
-    head = head_type(output_bytes, head_weights, read_bytes_by_type)
-    weights = []
-    for name, read in read_bytes_by_type.items():
-        kind = TENSOR_TYPES[name]
-        count = read * kind.block_size / kind.type_size
-        weights.append(
-            WeightGroup(name, float(read), count, min(count, head_weights) if name == head else 0.0)
-        )
+    weights = weight_groups(arch, read_bytes_by_type, output_bytes)
     total = sum(group.weights - group.head_weights for group in weights)
     return Load(
-        weights=tuple(weights),
+        weights=weights,
         cache=blocks.cache,
         nodes=blocks.nodes,
         state_bytes=blocks.state_bytes,
@@ -180,10 +172,22 @@ def _row_length(arch: Architecture, blocks: tuple[Layer, ...]) -> float:
     return weights / rows if rows else float(arch.n_embd)
 
 
-def head_type(output_bytes: int, head_weights: float, read: dict[str, int]) -> str:
-    """The type of the output head: of those present, the one whose bits per weight its size shows."""
+def weight_groups(
+    arch: Architecture, read_bytes_by_type: Mapping[str, int], output_bytes: int
+) -> tuple[WeightGroup, ...]:
+    """The weights that a token reads, by type; those of the output head, of `output_bytes`, are told apart."""
+    head_weights = float(arch.n_embd * arch.n_vocab)
     wanted = output_bytes / head_weights
-    return min(read, key=lambda name: abs(TENSOR_TYPES[name].bits_per_weight / 8 - wanted))
+    # The head's type: of those present, the one whose bits per weight its size shows.
+    head = min(read_bytes_by_type, key=lambda name: abs(TENSOR_TYPES[name].bits_per_weight / 8 - wanted))
+    groups = []
+    for name, read in read_bytes_by_type.items():
+        kind = TENSOR_TYPES[name]
+        count = read * kind.block_size / kind.type_size
+        groups.append(
+            WeightGroup(name, float(read), count, min(count, head_weights) if name == head else 0.0)
+        )
+    return tuple(groups)
 
 
 def _cache_reads(blocks: tuple[Layer, ...], type_k: str, type_v: str) -> tuple[CacheRead, ...]:

@@ -20,7 +20,7 @@ import msgspec
 
 from advisor.candidates import Candidate, evaluate, memory_of, memory_shortfalls
 from advisor.catalog import Model, Variant
-from advisor.load import head_type
+from advisor.load import weight_groups
 from advisor.memory import MemoryEstimate, Settings, kv_type_problem
 from advisor.quality import Quality, estimate_quality
 from advisor.quantization_loss import variant_loss
@@ -30,7 +30,6 @@ from advisor.speed_plan import NO_CEILING, Ceiling
 from advisor.target import Place, Target
 from advisor.workload import Workload
 from quantize.architecture import Architecture
-from quantize.types import TENSOR_TYPES
 
 COMFORT: tuple[tuple[str, int], ...] = (("f16", 512), ("f16", 128), ("q8_0", 512), ("q8_0", 128))
 """KV cache type and micro-batch, in the order they are tried."""
@@ -63,7 +62,10 @@ class Choice:
         arch = model.architecture
         assert arch is not None
         # By type: bytes that a token reads, and weights that every token of a prompt is multiplied with.
-        self.work = tuple(_work(variant, float(arch.n_embd * arch.n_vocab)))
+        self.work = tuple(
+            (group.type, group.bytes_, group.weights - group.head_weights)
+            for group in weight_groups(arch, variant.read_bytes_by_type, variant.output_bytes)
+        )
         self.comfort = _comfort(arch)
         self._limit: float | None = None
         self._memory: dict[tuple[str, str, int, int], MemoryEstimate] = {}
@@ -118,14 +120,6 @@ class Choice:
         """Seconds that decoding a token takes at least."""
         decode_s = ceiling.decode_s
         return sum(size * decode_s.get(kind, 0.0) for kind, size, _ in self.work)
-
-
-def _work(variant: Variant, head_weights: float) -> Iterator[tuple[str, int, float]]:
-    read = variant.read_bytes_by_type
-    head = head_type(variant.output_bytes, head_weights, read)
-    for kind, size in read.items():
-        weights = size * TENSOR_TYPES[kind].block_size / TENSOR_TYPES[kind].type_size
-        yield kind, size, max(0.0, weights - head_weights) if kind == head else weights
 
 
 def _times_over(seconds: float, most: float) -> float:

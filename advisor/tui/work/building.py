@@ -13,7 +13,7 @@ from textual.message import Message
 from advisor.language import _
 from advisor.tui.messages import BuildDone, BuildFailed, BuildPlanned, BuildProgress
 from advisor.tui.state import Built, Problem
-from advisor.tui.work.calibrating import in_words
+from advisor.tui.work.failing import in_words
 from profiles.engine.stop import Stop
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from textual.message import Message
 
-from advisor.language import _
-from advisor.sentences import translated
 from advisor.tui.messages import CalibrationDone, CalibrationFailed, CalibrationStep
 from advisor.tui.state import Problem
+from advisor.tui.work.failing import in_words
 from profiles.device import Device
 from profiles.engine.stop import Stop
 
@@ -39,23 +38,3 @@ def calibrate_here(device: Device, stop: Stop, strict: bool, post: Callable[[Mes
         calibration=calibration, path=path, effect=effect(device, calibration), device=device.name
     )
     post(CalibrationDone(found))
-
-
-def in_words(error: Exception) -> str:
-    """What happened and, where the error itself does not say, what to do."""
-    from advisor.errors import ComponentMissingError
-    from profiles.errors import EngineError
-
-    if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        return translated(error.strerror or str(error)) + where
-    failure = error.failure.kind if isinstance(error, EngineError) else None
-    if isinstance(error, ComponentMissingError) or failure == "missing":
-        return _(
-            "The engine is not installed. In a terminal: slm-advisor engine install (it builds llama.cpp for this "
-            "machine), then start again."
-        )
-    if failure in ("crashed", "killed"):
-        words = _("{what}. Nothing else is lost: try again, or a smaller model or context.")
-        return words.format(what=translated(str(error)))
-    return translated(str(error))

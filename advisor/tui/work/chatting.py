@@ -13,7 +13,7 @@ from advisor.candidates import Candidate
 from advisor.language import _
 from advisor.tui.messages import ChatEnded, ChatPart, ChatReady
 from advisor.tui.state import Problem
-from advisor.tui.work.calibrating import in_words
+from advisor.tui.work.failing import in_words
 from profiles.device import Device
 from profiles.engine.stop import Stop
 

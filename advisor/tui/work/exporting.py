@@ -13,7 +13,7 @@ from advisor.language import _
 from advisor.sentences import translated
 from advisor.tui.messages import DeploymentPinned, ExportsWritten, PinningFailed, PinningProgress
 from advisor.tui.state import Built, Problem, Ranking
-from advisor.tui.work.calibrating import in_words
+from advisor.tui.work.failing import in_words
 from profiles.engine.stop import Stop
 from profiles.text import amount
 

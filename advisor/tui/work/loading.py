@@ -9,7 +9,7 @@ from textual.message import Message
 
 from advisor.tui.messages import DeviceFailed, DeviceFound, FilesListed
 from advisor.tui.state import Found, Problem
-from advisor.tui.work.calibrating import in_words
+from advisor.tui.work.failing import in_words
 
 
 def load_device(given: str | None) -> Message:

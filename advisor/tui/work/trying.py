@@ -14,7 +14,7 @@ from advisor.sentences import translated
 from advisor.target import Target
 from advisor.tui.messages import TrialDone, TrialFailed, TrialProgress, TrialSample
 from advisor.tui.state import Problem
-from advisor.tui.work.calibrating import in_words
+from advisor.tui.work.failing import in_words
 from advisor.workload import Workload
 from profiles.engine.stop import Stop
 from profiles.throughput import Progress

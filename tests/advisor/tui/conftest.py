@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from textual import events
@@ -19,6 +19,7 @@ from advisor.catalog import Model, load_catalog
 from advisor.recommend import recommend
 from advisor.target import make_target
 from advisor.tui.app import Wizard
+from advisor.tui.screens.base import StepScreen
 from advisor.workload import make_workload
 from profiles.resolve import resolve_device
 from quantize.manifest import FileNote, Manifest, ModelNote, RecipeNote, SourceNote, write_manifest
@@ -99,6 +100,7 @@ NO_ENGINE = (
 )
 
 Open = Callable[..., Wizard]
+Shown = TypeVar("Shown", bound=StepScreen)
 
 
 @pytest.fixture
@@ -208,6 +210,14 @@ async def choose(pilot: Pilot[Any], name: str, step: str) -> None:
     await paste(pilot, name)
     await pilot.press("enter", step)
     await pilot.pause()
+
+
+async def smollm2_at(pilot: Pilot[Any], step: str, kind: type[Shown]) -> Shown:
+    """Choose SmolLM2-135M, and the screen of a step, gone to by its key."""
+    await choose(pilot, "smollm2-135m", step)
+    screen = pilot.app.screen
+    assert isinstance(screen, kind)
+    return screen
 
 
 async def take(pilot: Pilot[Any], key: str, path: Path) -> None:

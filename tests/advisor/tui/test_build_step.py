@@ -26,13 +26,13 @@ from tests.advisor.tui.conftest import (
     NO_ENGINE,
     Open,
     answered,
-    choose,
     fixed_part,
     in_both,
     in_english,
     reads,
     said,
     shown,
+    smollm2_at,
     take,
     until,
 )
@@ -52,17 +52,9 @@ DISK_FULL = (
 NO_ROOM = "{what} needs {needed} in {folder}, which has {free} free; free some, or {way} on another disk"
 
 
-async def build_step(pilot: Pilot[Any]) -> BuildScreen:
-    """Choose SmolLM2-135M and go to the Build step."""
-    await choose(pilot, "smollm2-135m", "5")
-    screen = pilot.app.screen
-    assert isinstance(screen, BuildScreen)
-    return screen
-
-
 async def plan(pilot: Pilot[Any], source: Path) -> BuildScreen:
     """Take the source, and wait for what the build needs."""
-    screen = await build_step(pilot)
+    screen = await smollm2_at(pilot, "5", BuildScreen)
     await take(pilot, "f", source)
     await until(pilot, lambda: screen._stop is None, 60)
     assert screen._plan is not None, screen._words
@@ -79,7 +71,7 @@ async def test_who_never_touches_the_network_is_not_offered_the_hub(wizard: Open
     async with wizard().run_test(**ROOM) as pilot:
         await answered(pilot)
         await pilot.press("2", *["down"] * 7, "right")
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         assert reads(pilot, said(OFFLINE))
         assert said("From the Hub") not in shown(pilot).splitlines()[-1]
         await pilot.press("h")
@@ -91,7 +83,7 @@ async def test_who_never_touches_the_network_is_not_offered_the_hub(wizard: Open
 async def test_the_step_begins_with_a_choice_of_the_source(wizard: Open) -> None:
     """Nothing has been asked of anybody yet."""
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         assert reads(pilot, said(CHOOSE))
         assert screen._stop is None
 
@@ -101,7 +93,7 @@ async def test_stop_is_offered_while_something_runs(wizard: Open) -> None:
     """Otherwise escape goes a step back, and the footer does not name it."""
     app = wizard()
     async with app.run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         assert "esc Stop" not in shown(pilot)
         stop = screen._begin("building …")
         screen.show()
@@ -121,7 +113,7 @@ async def test_without_an_engine_the_way_to_one_is_shown(
     """Nothing is started, and the wizard stays."""
     monkeypatch.setitem(sys.modules, "llama_cpp", None)  # as importlib sees a package that is not installed
     async with wizard().run_test(**ROOM) as pilot:
-        await build_step(pilot)
+        await smollm2_at(pilot, "5", BuildScreen)
         await pilot.press("h")
         await until(pilot, lambda: reads(pilot, said(NO_ENGINE)))
 
@@ -139,7 +131,7 @@ async def test_a_hub_out_of_reach_is_said_in_the_words_of_the_command_line(
         "in the cache"
     )
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         await pilot.press("h")
         await until(pilot, lambda: screen._stop is None and "127.0.0.1" in screen._words, 60)
         assert screen._words.startswith(translated(words))
@@ -159,7 +151,7 @@ async def test_what_is_no_model_is_refused_by_name(wizard: Open, tmp_path: Path)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"no model")
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         await take(pilot, "f", broken)
         await until(pilot, lambda: screen._stop is None and "broken.gguf" in screen._words, 60)
         assert screen._words == translated(f"{broken} is not a GGUF file")
@@ -176,7 +168,7 @@ async def test_weights_of_the_hub_are_planned_before_any_is_fetched(
     repository = f"HuggingFaceTB/{name}-GGUF"
     hub = serve({repository: Repo({f"{name}-f16.gguf": smollm2_f16.read_bytes(), "LICENSE": b"Apache"})})
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         await pilot.press("h")
         await until(pilot, lambda: screen._stop is None, 60)
         assert screen._plan is not None, screen._words
@@ -190,7 +182,7 @@ async def test_weights_of_the_hub_are_planned_before_any_is_fetched(
 async def test_a_build_that_is_here_is_offered_and_can_be_made_again(wizard: Open, built: Path) -> None:
     """It is named with what its manifest says, in either language; r asks for the source of another."""
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         words = "It is built already, in {path}. n goes on with it, r builds it again in its place."
         assert reads(pilot, said(words, path=built.name))
         assert reads(pilot, "a" * 64)
@@ -239,7 +231,7 @@ async def test_a_build_shows_its_stages_and_is_used_by_the_try_step(
         assert candidate is not None
         assert trial._files(candidate)[0] == str(built.file.absolute())
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         words = "It is built already, in {path}. n goes on with it, r builds it again in its place."
         assert reads(pilot, said(words, path=built.folder))
         await pilot.press("r")
@@ -319,7 +311,7 @@ async def test_a_disk_that_fills_during_a_build_is_named_and_left_as_it_was(
     # Made without a minute's imatrix; the other one is what it is made from.
     at_q8_0 = msgspec.structs.replace(model, variants=(model.variant("F16"), model.variant("Q8_0")))
     async with wizard(models=(at_q8_0,)).run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         await take(pilot, "o", folder)
         await take(pilot, "f", smollm2_f16)
         await until(pilot, lambda: screen._plan is not None, 60)
@@ -344,7 +336,7 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
     pytest.importorskip("llama_cpp")
     small_disk = disk("100m")
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await build_step(pilot)
+        screen = await smollm2_at(pilot, "5", BuildScreen)
         await take(pilot, "o", small_disk)
         await take(pilot, "f", smollm2_f16)
         await until(pilot, lambda: screen._plan is not None, 60)

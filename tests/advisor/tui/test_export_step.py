@@ -24,6 +24,7 @@ from tests.advisor.tui.conftest import (
     reads,
     said,
     shown,
+    smollm2_at,
     take,
     until,
 )
@@ -39,9 +40,7 @@ UNBUILT = "{label} was pinned before there was a file: build it, and pin the bui
 
 async def export_step(pilot: Pilot[Any]) -> ExportScreen:
     """Choose SmolLM2-135M, and wait until it is pinned."""
-    await choose(pilot, "smollm2-135m", "6")
-    screen = pilot.app.screen
-    assert isinstance(screen, ExportScreen)
+    screen = await smollm2_at(pilot, "6", ExportScreen)
     await until(pilot, lambda: screen._pinned is not None)
     return screen
 

@@ -34,6 +34,7 @@ from tests.advisor.tui.conftest import (
     reads,
     said,
     shown,
+    smollm2_at,
     take,
     until,
 )
@@ -45,18 +46,10 @@ ANSWERS = "this answer: {rate} tokens/s over {tokens} tokens"
 KILLED = "the system ended the engine, most likely because memory ran out (SIGKILL)"
 
 
-async def try_step(pilot: Pilot[Any]) -> TrialScreen:
-    """Choose SmolLM2-135M and go to the Try step."""
-    await choose(pilot, "smollm2-135m", "4")
-    screen = pilot.app.screen
-    assert isinstance(screen, TrialScreen)
-    return screen
-
-
 async def test_a_device_that_is_elsewhere_cannot_be_tried(wizard: Open) -> None:
     """The screen says so, and what to run over there."""
     async with wizard().run_test(**ROOM) as pilot:
-        screen = await try_step(pilot)
+        screen = await smollm2_at(pilot, "4", TrialScreen)
         words = "{device} is not this machine, so nothing can be tried on it from here. On it: slm-advisor bench FILE."
         assert reads(pilot, said(words, device="a board on the bench"))
         await pilot.press("p")
@@ -133,7 +126,7 @@ async def test_without_an_engine_the_way_to_one_is_shown(
     """Nothing is started, and the wizard stays."""
     monkeypatch.setitem(sys.modules, "llama_cpp", None)  # as importlib sees a package that is not installed
     async with wizard(device=None).run_test(**ROOM) as pilot:
-        await try_step(pilot)
+        await smollm2_at(pilot, "4", TrialScreen)
         await pilot.press("p")
         await until(pilot, lambda: reads(pilot, said(NO_ENGINE)))
         assert pilot.app.is_running
@@ -145,7 +138,7 @@ async def test_what_is_no_model_is_refused_by_name(wizard: Open, tmp_path: Path)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"no model")
     async with wizard(device=None).run_test(**ROOM) as pilot:
-        screen = await try_step(pilot)
+        screen = await smollm2_at(pilot, "4", TrialScreen)
         await take(pilot, "f", broken)
         await until(pilot, lambda: screen._stop is None and "broken.gguf" in shown(pilot))
         assert screen._words == translated(f"{broken} is not a GGUF file")
@@ -174,7 +167,7 @@ async def test_a_conversation_streams_and_outlives_an_interruption(wizard: Open,
     """What the model says appears with its speed; escape ends an answer, and the next one comes."""
     pytest.importorskip("llama_cpp")
     async with wizard(device=None).run_test(**ROOM) as pilot:
-        await try_step(pilot)
+        await smollm2_at(pilot, "4", TrialScreen)
         await take(pilot, "t", smollm2)
         await until(pilot, lambda: reads(pilot, fixed_part(READY)), 60)
         await pilot.press(*"Write a long story.", "enter")
@@ -254,7 +247,7 @@ async def test_an_engine_that_ends_in_a_conversation_leaves_the_wizard_up(
     """What happened is said in the conversation, and escape leads back."""
     pytest.importorskip("llama_cpp")
     async with wizard(device=None).run_test(**ROOM) as pilot:
-        await try_step(pilot)
+        await smollm2_at(pilot, "4", TrialScreen)
         await take(pilot, "t", smollm2)
         await until(pilot, lambda: reads(pilot, fixed_part(READY)), 60)
         screen = pilot.app.screen
@@ -276,7 +269,7 @@ async def test_a_worker_that_dies_in_a_test_ends_the_test_alone(wizard: Open, sm
     """What happened and what to do is said; the next test can be started."""
     pytest.importorskip("llama_cpp")
     async with wizard(device=None).run_test(**ROOM) as pilot:
-        screen = await try_step(pilot)
+        screen = await smollm2_at(pilot, "4", TrialScreen)
         await take(pilot, "f", smollm2)
         await until(pilot, lambda: screen._stop is not None and screen._stop.pids, 60)
         assert screen._stop is not None
@@ -294,7 +287,7 @@ async def test_a_probe_is_stopped_at_once(wizard: Open) -> None:
     """Escape ends it, its process too, and nothing is kept."""
     pytest.importorskip("llama_cpp")
     async with wizard(device=None).run_test(**ROOM) as pilot:
-        screen = await try_step(pilot)
+        screen = await smollm2_at(pilot, "4", TrialScreen)
         await pilot.press("p")
         await until(pilot, lambda: screen._stop is not None and screen._stop.pids, 30)
         assert screen._stop is not None
@@ -318,7 +311,7 @@ async def test_a_probe_shows_what_was_predicted_beside_what_was_found(wizard: Op
     """Without the file; the row it is about is the chosen one."""
     pytest.importorskip("llama_cpp")
     async with wizard(device=None).run_test(**ROOM) as pilot:
-        screen = await try_step(pilot)
+        screen = await smollm2_at(pilot, "4", TrialScreen)
         await pilot.press("p")
         await until(pilot, lambda: screen._stop is not None)
         await until(pilot, lambda: screen._stop is None, 240)
@@ -337,7 +330,7 @@ async def test_a_bench_shows_what_was_predicted_beside_what_was_found(wizard: Op
     pytest.importorskip("llama_cpp")
     app = wizard(device=None)
     async with app.run_test(**ROOM) as pilot:
-        screen = await try_step(pilot)
+        screen = await smollm2_at(pilot, "4", TrialScreen)
         await take(pilot, "f", smollm2)
         await until(pilot, lambda: screen._stop is not None)
         await until(pilot, lambda: screen._stop is None, 240)
